@@ -1,0 +1,1 @@
+//! From shared memory to model events: session discovery, reading rings, clock conversion.

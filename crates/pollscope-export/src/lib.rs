@@ -1,0 +1,1 @@
+//! Out of the model: OTLP by gRPC and HTTP.

@@ -1,0 +1,1 @@
+//! The bytes that a service and the agent share: layout, records, ring writer and reader.

@@ -1,0 +1,1 @@
+//! What a service links: tasks, wakers, spans and thread workers, recorded into shared memory.
