@@ -1,1 +1,10 @@
 //! Out of the model: OTLP by gRPC and HTTP.
+//!
+//! Finished spans go in, requests to a backend come out. The way is: [`to_otlp`] makes messages, [`pipeline`]
+//! keeps them in a bounded queue until they are acknowledged, [`client`] sends them, [`config`] says where and
+//! how, [`health`] tries it out for `doctor`. Only this crate knows OTLP's message types; nothing here reads a
+//! session, decides what is a span, or writes to disk.
+#![forbid(unsafe_code)]
+
+pub mod names;
+pub mod to_otlp;
