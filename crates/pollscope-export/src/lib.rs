@@ -6,5 +6,9 @@
 //! session, decides what is a span, or writes to disk.
 #![forbid(unsafe_code)]
 
+pub mod answer;
+pub mod client;
+pub mod config;
 pub mod names;
+pub mod tls;
 pub mod to_otlp;

@@ -1,0 +1,129 @@
+use super::*;
+
+fn env(variables: &[(&str, &str)]) -> Result<Options, ConfigError> {
+    let known: BTreeMap<String, String> =
+        variables.iter().map(|(key, value)| (format!("OTEL_{key}"), (*value).to_owned())).collect();
+    Options::from_env(|name| known.get(name).cloned())
+}
+
+fn resolved(variables: &[(&str, &str)]) -> Config {
+    env(variables).unwrap().resolve().unwrap().expect("export is on")
+}
+
+fn refused(variables: &[(&str, &str)]) -> String {
+    env(variables).and_then(Options::resolve).unwrap_err().to_string()
+}
+
+#[test]
+fn without_any_variable_it_is_the_local_http_backend() {
+    let config = resolved(&[]);
+    assert_eq!(config.endpoint, "http://localhost:4318/v1/traces");
+    assert_eq!(config.protocol, Protocol::HttpProtobuf);
+    assert_eq!((config.timeout, config.compression), (Duration::from_secs(10), Compression::None));
+    assert!(!config.endpoint_given);
+}
+
+#[test]
+fn endpoints_follow_the_protocol() {
+    let endpoint = |variables: &[(&str, &str)]| resolved(variables).endpoint.to_string();
+    let base = "EXPORTER_OTLP_ENDPOINT";
+    let whole = "EXPORTER_OTLP_TRACES_ENDPOINT";
+    let grpc = ("EXPORTER_OTLP_PROTOCOL", "grpc");
+    assert_eq!(endpoint(&[(base, "http://c:1")]), "http://c:1/v1/traces");
+    assert_eq!(endpoint(&[(base, "http://c:1/")]), "http://c:1/v1/traces");
+    assert_eq!(endpoint(&[(base, "https://c/otlp/")]), "https://c/otlp/v1/traces");
+    assert_eq!(endpoint(&[(base, "http://c:1"), (whole, "http://t:2/mine")]), "http://t:2/mine");
+    assert_eq!(endpoint(&[(whole, "http://t:2")]), "http://t:2/");
+    assert_eq!(endpoint(&[grpc]), "http://localhost:4317/");
+    assert_eq!(endpoint(&[grpc, (base, "http://c:1/ignored")]), "http://c:1/");
+    assert_eq!(endpoint(&[grpc, (base, "c:1")]), "https://c:1/");
+    assert_eq!(endpoint(&[grpc, (base, "c:1"), ("EXPORTER_OTLP_INSECURE", "TRUE")]), "http://c:1/");
+    assert_eq!(endpoint(&[grpc, (base, "https://c:1"), ("EXPORTER_OTLP_INSECURE", "true")]), "https://c:1/");
+}
+
+#[test]
+fn the_traces_form_of_a_variable_wins_and_empty_is_unset() {
+    let config = resolved(&[
+        ("EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
+        ("EXPORTER_OTLP_TIMEOUT", "1000"),
+        ("EXPORTER_OTLP_TRACES_TIMEOUT", "250"),
+        ("EXPORTER_OTLP_COMPRESSION", "gzip"),
+        ("EXPORTER_OTLP_TRACES_COMPRESSION", ""),
+        ("EXPORTER_OTLP_HEADERS", "a=1,b=2"),
+        ("EXPORTER_OTLP_TRACES_HEADERS", "c=3"),
+    ]);
+    assert_eq!(config.protocol, Protocol::HttpProtobuf);
+    assert_eq!(config.timeout, Duration::from_millis(250));
+    assert_eq!(config.compression, Compression::Gzip);
+    assert_eq!(config.headers.keys().map(|key| key.as_str()).collect::<Vec<_>>(), ["c"]);
+}
+
+#[test]
+fn header_values_are_percent_decoded_and_never_shown() {
+    let config = resolved(&[(
+        "EXPORTER_OTLP_HEADERS",
+        " Authorization = Basic%20c2VjcmV0 ,x=a%2Cb%3Dc, broken=50%,eq=a=b,none=,",
+    )]);
+    assert_eq!(config.headers["authorization"], "Basic c2VjcmV0");
+    assert_eq!(config.headers["x"], "a,b=c");
+    assert_eq!(config.headers["broken"], "50%");
+    assert_eq!(config.headers["eq"], "a=b");
+    assert!(!config.headers.contains_key("none"));
+    assert!(!format!("{config:?}").contains("c2VjcmV0"));
+    let options = env(&[("EXPORTER_OTLP_HEADERS", "Authorization=c2VjcmV0")]).unwrap();
+    assert!(!format!("{options:?}").contains("c2VjcmV0"));
+}
+
+#[test]
+fn export_is_switched_off_by_the_standard_variables() {
+    assert_eq!(env(&[("SDK_DISABLED", "True")]).unwrap().resolve(), Ok(None));
+    assert_eq!(env(&[("TRACES_EXPORTER", "none")]).unwrap().resolve(), Ok(None));
+    resolved(&[("SDK_DISABLED", "false"), ("TRACES_EXPORTER", "otlp")]);
+}
+
+#[test]
+fn a_flag_wins_over_env_and_env_over_file() {
+    let flags = Options { endpoint: Some("http://flag:1".into()), ..Options::default() };
+    let variables = env(&[
+        ("EXPORTER_OTLP_TRACES_ENDPOINT", "http://env:1/whole"),
+        ("EXPORTER_OTLP_COMPRESSION", "gzip"),
+        ("TRACES_EXPORTER", "none"),
+    ])
+    .unwrap();
+    let file = Options {
+        compression: Some(Compression::None),
+        timeout_ms: Some(77),
+        endpoint: Some("http://file:1".into()),
+        ..Options::default()
+    };
+    let both = variables.over(file);
+    assert_eq!(both.clone().resolve(), Ok(None), "nothing named above `none` turns export on");
+    let config = flags.over(both).resolve().unwrap().expect("an endpoint by flag turns export on");
+    assert_eq!(config.endpoint, "http://flag:1/v1/traces");
+    assert_eq!((config.compression, config.timeout), (Compression::Gzip, Duration::from_millis(77)));
+}
+
+#[test]
+fn what_cannot_be_used_says_why_and_what_to_do() {
+    assert_eq!(
+        refused(&[("EXPORTER_OTLP_PROTOCOL", "http/json")]),
+        "cannot use OTLP protocol `http/json` from OTEL_EXPORTER_OTLP_PROTOCOL: pollscope sends protobuf only; \
+         use `http/protobuf` (same port, same path) or `grpc`"
+    );
+    assert_eq!(
+        refused(&[("EXPORTER_OTLP_ENDPOINT", "localhost:4318")]),
+        "cannot use OTLP endpoint `localhost:4318`: it has no scheme; write `http://localhost:4318` or \
+         `https://localhost:4318`"
+    );
+    assert!(refused(&[("EXPORTER_OTLP_ENDPOINT", "ftp://x")]).contains("neither http nor https"));
+    assert!(refused(&[("EXPORTER_OTLP_ENDPOINT", "http://")]).contains("cannot use OTLP endpoint `http://`"));
+    assert!(refused(&[("EXPORTER_OTLP_TIMEOUT", "10s")]).contains("OTEL_EXPORTER_OTLP_TIMEOUT=10s"));
+    assert!(refused(&[("EXPORTER_OTLP_TIMEOUT", "0")]).contains("timeout 0"));
+    assert!(refused(&[("EXPORTER_OTLP_COMPRESSION", "zstd")]).contains("use `gzip` or `none`"));
+    assert!(refused(&[("EXPORTER_OTLP_HEADERS", "a=1,b")]).contains("entry 2 of the OTLP headers"));
+    assert!(refused(&[("EXPORTER_OTLP_HEADERS", "a=x%0Ay")]).contains("OTLP header `a`: its value"));
+    assert!(
+        refused(&[("EXPORTER_OTLP_CLIENT_KEY", "k.pem")]).contains("client certificate that belongs to it")
+    );
+}
