@@ -1,0 +1,499 @@
+//! The service's half of a session: its directory and files, made and grown on the cold path.
+//!
+//! Everything here that can grow stands behind one lock and is reached rarely: at a thread's first event, at a
+//! task's first of its kind, when a pool of slots runs dry. What it hands out (rings, slots, rows) is used
+//! without it. Private memory remembers what was given; shared memory is only written.
+
+mod pool;
+mod threads;
+
+pub use pool::Pool;
+pub use threads::{Registration, ThreadHandle};
+
+use crate::layout::{
+    ABI_MAJOR, ABI_MINOR, BLOCK_BYTES, CONTROL_BYTES, ChunkKind, Counter, ENDIAN_TAG, HEADER_BYTES, MAGIC,
+    SECTIONS, Section, State, chunk, header, pack, row, runtime, section, span, task,
+};
+use crate::table::{CallsiteDef, KeyDef, Tables, store_bytes};
+use crate::{clock, map, place, request, sys};
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Words of a task slot.
+pub type TaskSlot = &'static [AtomicU64; task::WORDS];
+/// Words of a span slot.
+pub type SpanSlot = &'static [AtomicU64; span::WORDS];
+/// Words of a counter row.
+pub type Row = &'static [AtomicU64; row::WORDS];
+
+/// A value in what the service says of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum InfoValue {
+    /// Text.
+    Str(String),
+    /// Integer.
+    I64(i64),
+    /// Double.
+    F64(f64),
+    /// Truth value.
+    Bool(bool),
+}
+
+/// How to make a session.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The directory that holds sessions; it exists ([`place::prepare`]).
+    pub place: PathBuf,
+    /// Files are for this group too.
+    pub group: Option<u32>,
+    /// Task slots at most.
+    pub max_tasks: u32,
+    /// Counter rows at most.
+    pub max_rows: u32,
+    /// Threads at most.
+    pub max_threads: u32,
+    /// Bytes of rings for each worker: [`place::worker_ring_bytes`].
+    pub worker_ring_bytes: u64,
+    /// Poll time above which a poll counts as slow, ns.
+    pub slow_poll_ns: u64,
+    /// Resource attributes.
+    pub resource: Vec<(String, InfoValue)>,
+    /// Facts: exe, host name, container id.
+    pub facts: Vec<(String, String)>,
+}
+
+/// `control`, mapped.
+pub struct Control {
+    words: &'static [AtomicU64],
+    offsets: [usize; SECTIONS.len()],
+}
+
+impl Control {
+    fn new(words: &'static [AtomicU64]) -> Control {
+        let mut offsets = [0; SECTIONS.len()];
+        let mut offset = HEADER_BYTES;
+        for (i, (kind, stride, count)) in SECTIONS.into_iter().enumerate() {
+            offsets[i] = offset / 8;
+            let at = header::FIRST_SECTION + i * section::WORDS;
+            words[at + section::KIND].store(pack(kind as u32, stride as u32), Ordering::Relaxed);
+            words[at + section::OFFSET].store(offset as u64, Ordering::Relaxed);
+            words[at + section::COUNT].store(count as u64, Ordering::Relaxed);
+            offset = (offset + stride * count).next_multiple_of(64);
+        }
+        words[header::SECTIONS].store(SECTIONS.len() as u64, Ordering::Relaxed);
+        Control { words, offsets }
+    }
+
+    fn index(kind: Section) -> usize {
+        SECTIONS.iter().position(|(other, _, _)| *other == kind).expect("every section stands in SECTIONS")
+    }
+
+    /// All words of a section.
+    pub fn section(&self, kind: Section) -> &'static [AtomicU64] {
+        let i = Self::index(kind);
+        let start = self.offsets[i];
+        &self.words[start..start + SECTIONS[i].1 * SECTIONS[i].2 / 8]
+    }
+
+    /// A section's descriptor.
+    pub fn descriptor(&self, kind: Section) -> &'static [AtomicU64] {
+        let at = header::FIRST_SECTION + Self::index(kind) * section::WORDS;
+        &self.words[at..at + section::WORDS]
+    }
+
+    fn set(&self, word: usize, value: u64) {
+        self.words[word].store(value, Ordering::Relaxed);
+    }
+}
+
+struct Cold {
+    tables: Tables,
+    threads: threads::Threads,
+    rows: HashMap<(u32, u32), Row>,
+    row_count: u32,
+    /// Shown rows: words of each chunk.
+    row_chunks: Vec<&'static [AtomicU64]>,
+    slot_files: u32,
+    ring_files: u32,
+    chunks: usize,
+    runtimes: usize,
+    info_words: usize,
+}
+
+/// A session being written. Lives as long as its process.
+pub struct Session {
+    dir: PathBuf,
+    id: u128,
+    seed: u64,
+    start_tick: u64,
+    mode: u32,
+    max_rows: u32,
+    max_threads: u32,
+    worker_ring_bytes: u64,
+    control: Control,
+    tasks: Pool,
+    spans: Pool,
+    cold: Mutex<Cold>,
+    /// Held open: closing any descriptor of it would drop the lock.
+    _lock: File,
+}
+
+impl Session {
+    /// Makes the directory as `.new-*`, takes its lock, fills it, and gives it its name.
+    pub fn create(options: &Options) -> io::Result<&'static Session> {
+        sys::clock_kind();
+        let pair = clock::pair();
+        let realtime = sys::realtime();
+        let id = random()?;
+        let name = format!("s-{}-{}-{:08x}", realtime / 1_000_000, std::process::id(), id as u32);
+        let new = options.place.join(format!(".new-{name}"));
+        let group = options.group.or_else(|| inherited_group(&options.place));
+        let (dir_mode, mode) = if group.is_some() { (0o2750, 0o640) } else { (0o700, 0o600) };
+        fs::DirBuilder::new().mode(0o700).create(&new)?;
+        match Self::fill(options, &new, id, pair, realtime, group, (dir_mode, mode), &name) {
+            Ok(session) => Ok(Box::leak(Box::new(session))),
+            Err(error) => {
+                let _ = fs::remove_dir_all(&new);
+                Err(error)
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one caller; the second half of `create`")]
+    fn fill(
+        options: &Options,
+        new: &Path,
+        id: u128,
+        pair: clock::Pair,
+        realtime: u64,
+        group: Option<u32>,
+        (dir_mode, mode): (u32, u32),
+        name: &str,
+    ) -> io::Result<Session> {
+        if let Some(gid) = group {
+            std::os::unix::fs::chown(new, None, Some(gid))?;
+            fs::set_permissions(new, fs::Permissions::from_mode(dir_mode))?;
+        }
+        let lock = map::create_file(&new.join("lock"), mode)?;
+        sys::lock_record(&lock)?;
+        let control = Control::new(map::create(&new.join("control"), CONTROL_BYTES, mode)?);
+        request::create(&new.join("request"), if group.is_some() { 0o660 } else { 0o600 })?;
+        let seed = crate::ids::mix(id as u64 ^ (id >> 64) as u64);
+        let version = pack(ENDIAN_TAG, ABI_MAJOR as u32 | (ABI_MINOR as u32) << 16);
+        control.set(header::VERSION, version);
+        control.set(header::SESSION_ID, id as u64);
+        control.set(header::SESSION_ID + 1, (id >> 64) as u64);
+        control.set(header::STATE, pack(State::Running as u32, sys::clock_kind() as u32));
+        control.set(header::START_TICK, pair.tick);
+        control.set(header::START_MONOTONIC, pair.monotonic);
+        control.set(header::START_REALTIME, realtime);
+        control.set(header::START_BOOTTIME, sys::boottime());
+        control.set(header::PID, pack(std::process::id(), sys::uid()));
+        control.set(header::PROCESS_START, sys::process_start(std::process::id()));
+        control.set(header::SLOW_POLL_NS, options.slow_poll_ns);
+        control.set(header::WORKER_RING_BYTES, options.worker_ring_bytes);
+        control.set(header::SEED, seed);
+        control.words[header::MAGIC].store(MAGIC, Ordering::Release);
+
+        let dir = options.place.join(name);
+        let session = Session {
+            dir: dir.clone(),
+            id,
+            seed,
+            start_tick: pair.tick,
+            mode,
+            max_rows: options.max_rows,
+            max_threads: options.max_threads.min(crate::layout::MAX_THREADS as u32),
+            worker_ring_bytes: options.worker_ring_bytes.max(8 * BLOCK_BYTES),
+            control,
+            tasks: Pool::new(ChunkKind::Tasks, options.max_tasks),
+            spans: Pool::new(ChunkKind::Spans, options.max_tasks),
+            cold: Mutex::new(Cold {
+                tables: Tables::default(),
+                threads: threads::Threads::default(),
+                rows: HashMap::new(),
+                row_count: 0,
+                row_chunks: Vec::new(),
+                slot_files: 0,
+                ring_files: 0,
+                chunks: 0,
+                runtimes: 0,
+                info_words: 0,
+            }),
+            _lock: lock,
+        };
+        for (key, value) in &options.facts {
+            session.info(false, key, &InfoValue::Str(value.clone()));
+        }
+        for (key, value) in &options.resource {
+            session.info(true, key, value);
+        }
+        fs::rename(new, &dir)?;
+        Ok(session)
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its id.
+    pub fn id(&self) -> u128 {
+        self.id
+    }
+
+    /// Seed of the OpenTelemetry ids that the service makes.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Tick at its start: words that hold ticks in 56 bits count from it.
+    pub fn start_tick(&self) -> u64 {
+        self.start_tick
+    }
+
+    /// Counts something that was refused, cut or late.
+    #[cold]
+    pub fn count(&self, counter: Counter) {
+        self.control.section(Section::Counters)[counter as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What a counter shows.
+    pub fn counted(&self, counter: Counter) -> u64 {
+        self.control.section(Section::Counters)[counter as usize].load(Ordering::Relaxed)
+    }
+
+    fn cold(&self) -> MutexGuard<'_, Cold> {
+        self.cold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that the session ends: `Closed` by its guard, `Exited` at exit. The first word counts.
+    pub fn end(&self, state: State) {
+        let word = &self.control.words[header::STATE];
+        let (now, clock) = crate::layout::unpack(word.load(Ordering::Relaxed));
+        if now == State::Running as u32 {
+            self.control.set(header::END_TICK, sys::tick());
+            word.store(pack(state as u32, clock), Ordering::Release);
+        }
+    }
+
+    /// Adds a fact or resource attribute; silently cut off when the section is full.
+    pub fn info(&self, resource: bool, key: &str, value: &InfoValue) {
+        let (ty, text) = match value {
+            InfoValue::Str(text) => (0u64, text.clone()),
+            InfoValue::I64(n) => (1, n.to_string()),
+            InfoValue::F64(n) => (3, n.to_string()),
+            InfoValue::Bool(b) => (4, b.to_string()),
+        };
+        let mut cold = self.cold();
+        let words = self.control.section(Section::Info);
+        let start = cold.info_words;
+        let key_end = start + 2 + key.len().div_ceil(8);
+        let end = key_end + 1 + text.len().div_ceil(8);
+        if end > words.len() {
+            self.count(Counter::StringsRefused);
+            return;
+        }
+        words[start].store(ty | (resource as u64) << 8, Ordering::Relaxed);
+        store_bytes(&words[start + 1..key_end], key.as_bytes());
+        store_bytes(&words[key_end..end], text.as_bytes());
+        cold.info_words = end;
+        self.control.descriptor(Section::Info)[section::USED].store(end as u64, Ordering::Release);
+    }
+
+    /// Interns a string, at most 4 KiB of it; 0 is the empty one and the one that found no room.
+    pub fn string(&self, text: &str) -> u32 {
+        let found = self.cold().tables.string(&self.control, text);
+        found.unwrap_or_else(|| self.refused(Counter::StringsRefused))
+    }
+
+    /// Interns a callsite; 0: it found no room.
+    pub fn callsite(&self, def: &CallsiteDef<'_>) -> u32 {
+        let found = self.cold().tables.callsite(&self.control, def);
+        found.unwrap_or_else(|| self.refused(Counter::StringsRefused))
+    }
+
+    /// Interns a row key; 0 is `other`.
+    pub fn key(&self, def: KeyDef) -> u32 {
+        let found = self.cold().tables.key(&self.control, def);
+        found.unwrap_or_else(|| self.refused(Counter::KeysRefused))
+    }
+
+    fn refused(&self, counter: Counter) -> u32 {
+        self.count(counter);
+        0
+    }
+
+    /// Registers a runtime; its number, from 1. 0: no room.
+    pub fn runtime(&self, name: &str, multi_thread: bool, workers: u32) -> u32 {
+        let mut cold = self.cold();
+        let number = cold.runtimes + 1;
+        let name = cold.tables.string(&self.control, name).unwrap_or(0);
+        let words = self.control.section(Section::Runtimes);
+        let Some(entry) = words.get(number * runtime::WORDS..(number + 1) * runtime::WORDS) else { return 0 };
+        entry[runtime::FLAVOUR].store(pack(1 + multi_thread as u32, workers), Ordering::Relaxed);
+        entry[runtime::NAME].store(name as u64, Ordering::Relaxed);
+        entry[runtime::STATE].store(1, Ordering::Relaxed);
+        self.control.descriptor(Section::Runtimes)[section::USED].store(number as u64 + 1, Ordering::Release);
+        cold.runtimes = number;
+        number as u32
+    }
+
+    /// The words of a runtime's entry.
+    pub fn runtime_words(&self, number: u32) -> Option<&'static [AtomicU64]> {
+        let words = self.control.section(Section::Runtimes);
+        words.get(number as usize * runtime::WORDS..(number as usize + 1) * runtime::WORDS)
+    }
+
+    /// Pool of task slots.
+    pub fn tasks(&self) -> &Pool {
+        &self.tasks
+    }
+
+    /// Pool of span slots.
+    pub fn spans(&self) -> &Pool {
+        &self.spans
+    }
+
+    /// Takes up to `want` numbers of free slots into `out`; fewer when memory or the limit ends.
+    pub fn take_slots(&self, pool: &Pool, want: usize, out: &mut Vec<u32>) {
+        pool.take(want, out, |kind, first| self.grow(kind, first));
+    }
+
+    /// A task slot by number.
+    pub fn task(&self, slot: u32) -> Option<TaskSlot> {
+        self.tasks.words(slot)?.try_into().ok()
+    }
+
+    /// A span slot by number.
+    pub fn span(&self, slot: u32) -> Option<SpanSlot> {
+        self.spans.words(slot)?.try_into().ok()
+    }
+
+    /// The row of a key on a thread slot: found or made; `None` when rows have run out.
+    pub fn row(&self, thread_slot: u32, key: u32) -> Option<Row> {
+        let mut cold = self.cold();
+        if let Some(row) = cold.rows.get(&(thread_slot, key)) {
+            return Some(row);
+        }
+        let made = self.make_row(&mut cold, thread_slot, key);
+        if made.is_none() {
+            // From now on this key's sums are a part of the truth, for good.
+            let entry = &self.control.section(Section::Keys)[key as usize * crate::layout::key::WORDS];
+            entry.fetch_or(1 << 8, Ordering::Relaxed);
+            self.count(Counter::RowsRefused);
+        }
+        made
+    }
+
+    fn make_row(&self, cold: &mut Cold, thread_slot: u32, key: u32) -> Option<Row> {
+        if cold.row_count >= self.max_rows {
+            return None;
+        }
+        let per = ChunkKind::Rows.per_chunk();
+        let index = cold.row_count as usize;
+        if index / per == cold.row_chunks.len() {
+            let words = self.grow_locked(cold, ChunkKind::Rows, index as u32)?;
+            cold.row_chunks.push(words);
+        }
+        let at = index % per * row::WORDS;
+        let row: Row = cold.row_chunks[index / per][at..at + row::WORDS].try_into().ok()?;
+        cold.row_count += 1;
+        row[row::KEY].store(pack(key + 1, thread_slot), Ordering::Release);
+        cold.rows.insert((thread_slot, key), row);
+        Some(row)
+    }
+
+    fn grow(&self, kind: ChunkKind, first: u32) -> Option<&'static [AtomicU64]> {
+        self.grow_locked(&mut self.cold(), kind, first)
+    }
+
+    /// Makes the next `slots-NNN` and shows it in the chunk table.
+    fn grow_locked(&self, cold: &mut Cold, kind: ChunkKind, first: u32) -> Option<&'static [AtomicU64]> {
+        let table = self.control.section(Section::Chunks);
+        let entry = table.get(cold.chunks * chunk::WORDS..(cold.chunks + 1) * chunk::WORDS)?;
+        let number = cold.slot_files;
+        let path = self.dir.join(format!("slots-{number:03}"));
+        let Ok(words) = map::create(&path, crate::layout::CHUNK_BYTES, self.mode) else {
+            self.count(Counter::FilesRefused);
+            return None;
+        };
+        cold.slot_files += 1;
+        cold.chunks += 1;
+        let stride = kind.words() * 8;
+        entry[chunk::KIND].store(pack(kind as u32, number), Ordering::Relaxed);
+        entry[chunk::FIRST].store(first as u64, Ordering::Relaxed);
+        entry[chunk::COUNT].store(pack(kind.per_chunk() as u32, stride as u32), Ordering::Relaxed);
+        self.control.descriptor(Section::Chunks)[section::USED].store(cold.chunks as u64, Ordering::Release);
+        Some(words)
+    }
+}
+
+/// The group that a setgid parent hands down.
+fn inherited_group(place: &Path) -> Option<u32> {
+    let meta = fs::metadata(place).ok()?;
+    (meta.mode() & 0o2000 != 0).then(|| meta.gid())
+}
+
+fn random() -> io::Result<u128> {
+    use io::Read;
+    let mut bytes = [0u8; 16];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u128::from_le_bytes(bytes).max(1))
+}
+
+/// Removes this uid's own dead sessions below `place`, all but the newest `keep`: so a crash loop without an
+/// agent stays bounded. A directory is dead when its lock is free and no process with its pid and start time
+/// runs here.
+pub fn remove_dead(place: &Path, keep: usize) {
+    let Ok(entries) = fs::read_dir(place) else { return };
+    let mut dead: Vec<PathBuf> = entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let name = entry.file_name();
+            let name = name.to_str()?;
+            let own = entry.metadata().ok()?.uid() == sys::uid();
+            (own && name.starts_with("s-") && crate::reader::looks_dead(&entry.path())).then(|| entry.path())
+        })
+        .collect();
+    // Names begin with the start time: the newest last.
+    dead.sort();
+    let last = dead.len().saturating_sub(keep);
+    for dir in &dead[..last] {
+        crate::reader::remove(dir);
+    }
+}
+
+/// Chooses a place and makes a session there; `log` gets a line for each place that does not serve.
+pub fn open_first(
+    places: &[place::Place],
+    mut options: impl FnMut(&place::Place, sys::Space) -> Options,
+    mut log: impl FnMut(String),
+) -> Option<&'static Session> {
+    for place in places {
+        let space = match place::prepare(place) {
+            Ok(space) => space,
+            Err(refusal) => {
+                log(format!("cannot record in {}: {refusal}", place.path.display()));
+                continue;
+            }
+        };
+        if !space.tmpfs {
+            log(format!(
+                "{} is not on tmpfs: writing back to disk may stall the service",
+                place.path.display()
+            ));
+        }
+        remove_dead(&place.path, 1);
+        match Session::create(&options(place, space)) {
+            Ok(session) => return Some(session),
+            Err(error) => log(format!("cannot make a session in {}: {error}", place.path.display())),
+        }
+    }
+    None
+}
