@@ -7,8 +7,18 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+pub mod backoff;
 pub mod client;
 pub mod config;
+pub mod health;
 pub mod names;
+pub mod pipeline;
+mod queue;
+pub mod stats;
 pub mod tls;
 pub mod to_otlp;
+
+pub use client::Client;
+pub use config::{Config, Options};
+pub use pipeline::{Batch, Limits, Pipeline, Settled, Settlement};
+pub use stats::Stats;

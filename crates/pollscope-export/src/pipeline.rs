@@ -1,0 +1,220 @@
+//! From finished spans to an acknowledged request: batching, retry, bounds and the journal's hooks.
+//!
+//! The agent's loop puts spans in without waiting; lanes (tasks on the agent's runtime) seal batches and send
+//! them one request at a time. While the backend fails, one lane tries and the others wait. All decisions are
+//! [`crate::queue`]'s; here are the lock, the clock and the tasks.
+//!
+//! **Journal.** [`Pipeline::unacknowledged`] gives all that is not settled, as encoded batches with ids.
+//! `on_settled` tells when one needs no journal any more. After a restart, `restored` goes to
+//! [`Pipeline::start`], ids and all, and is sent before anything new.
+
+use crate::answer::Answer;
+use crate::backoff::dice;
+use crate::client::Transport;
+pub use crate::queue::{Batch, Limits, Settled, Settlement, WhenFull};
+use crate::queue::{Queue, Step};
+use crate::stats::Stats;
+use crate::to_otlp;
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use pollscope_model::SessionId;
+use pollscope_model::event::SessionInfo;
+use pollscope_model::span::FinishedSpan;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// Called for each settled batch, outside all locks, from whichever task settled it. It must not block: hand
+/// the fact to a channel.
+pub type OnSettled = Box<dyn Fn(Settled) + Send + Sync>;
+
+/// A running pipeline. Dropping it stops the lanes at once; [`Pipeline::shutdown`] does it in order.
+pub struct Pipeline {
+    shared: Arc<Shared>,
+    resources: Mutex<HashMap<SessionId, Arc<Resource>>>,
+    lanes: Mutex<JoinSet<()>>,
+}
+
+/// What a shutdown left behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leftover {
+    /// Batches that are not settled, oldest first: for the journal.
+    pub batches: Vec<Batch>,
+    /// Those whose request was under way: the backend may have them already.
+    pub in_flight: Vec<u64>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Something changed: a batch was sealed or settled, or a flush began.
+    changed: Notify,
+    on_settled: OnSettled,
+}
+
+impl Pipeline {
+    /// Starts the lanes on the current tokio runtime. `restored` is what an earlier agent left unacknowledged.
+    pub fn start(
+        limits: Limits,
+        transport: impl Transport,
+        restored: Vec<Batch>,
+        on_settled: OnSettled,
+    ) -> Pipeline {
+        let mut settled = Vec::new();
+        let queue = Mutex::new(Queue::new(limits, restored, &mut settled));
+        let shared = Arc::new(Shared { queue, changed: Notify::new(), on_settled });
+        shared.tell(settled);
+        let transport = Arc::new(transport);
+        let mut lanes = JoinSet::new();
+        for _ in 0..limits.lanes.max(1) {
+            lanes.spawn(lane(Arc::clone(&shared), Arc::clone(&transport)));
+        }
+        Pipeline { shared, resources: Mutex::default(), lanes: Mutex::new(lanes) }
+    }
+
+    /// Makes a session's resource known; to be called before its spans are added.
+    pub fn session(&self, session: SessionId, info: &SessionInfo) {
+        lock(&self.resources).insert(session, Arc::new(to_otlp::resource(session, info)));
+    }
+
+    /// Forgets a session that is over. Spans that were added keep their resource.
+    pub fn forget(&self, session: SessionId) {
+        lock(&self.resources).remove(&session);
+    }
+
+    /// Puts spans in. Never waits: what does not fit is dropped and counted.
+    pub fn add<'a>(&self, spans: impl IntoIterator<Item = &'a FinishedSpan>) {
+        let now = Instant::now();
+        let mut settled = Vec::new();
+        let mut unsampled = 0;
+        let changed = {
+            let mut resources = lock(&self.resources);
+            let mut queue = self.shared.queue();
+            let before = queue.mark();
+            for finished in spans {
+                let Some(span) = to_otlp::span(finished) else {
+                    unsampled += 1;
+                    continue;
+                };
+                let resource = resources.entry(finished.session).or_insert_with(|| {
+                    Arc::new(to_otlp::resource(finished.session, &SessionInfo::default()))
+                });
+                queue.add(finished.session, resource, span, now, &mut settled);
+            }
+            queue.count_unsampled(unsampled);
+            queue.mark() != before
+        };
+        if changed {
+            self.shared.changed.notify_waiters();
+        }
+        self.shared.tell(settled);
+    }
+
+    /// All that is not acknowledged, oldest first. Seals the open batch, so that nothing is left out.
+    pub fn unacknowledged(&self) -> Vec<Batch> {
+        let mut settled = Vec::new();
+        let batches = {
+            let mut queue = self.shared.queue();
+            queue.seal(&mut settled);
+            queue.unacknowledged()
+        };
+        self.shared.changed.notify_waiters();
+        self.shared.tell(settled);
+        batches
+    }
+
+    /// Counters and gauges.
+    pub fn stats(&self) -> Stats {
+        self.shared.queue().stats()
+    }
+
+    /// Sends all that was put in, for at most `within`. Whether everything is settled.
+    pub async fn flush(&self, within: Duration) -> bool {
+        let settled = async {
+            loop {
+                let changed = self.shared.changed.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if self.shared.queue().is_empty() {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        self.shared.queue().flush(true);
+        self.shared.changed.notify_waiters();
+        let done = timeout(within, settled).await.is_ok();
+        self.shared.queue().flush(false);
+        done
+    }
+
+    /// Flushes for at most `within`, then stops for good. What is left belongs into the journal; spans added
+    /// from now on wait for the journal too, in vain for a lane.
+    pub async fn shutdown(&self, within: Duration) -> Leftover {
+        self.flush(within).await;
+        let mut lanes = std::mem::take(&mut *lock(&self.lanes));
+        lanes.shutdown().await;
+        let in_flight = self.shared.queue().flying().collect();
+        Leftover { batches: self.unacknowledged(), in_flight }
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        lock(&self.queue)
+    }
+
+    fn tell(&self, settled: Vec<Settled>) {
+        for each in settled {
+            (self.on_settled)(each);
+        }
+    }
+}
+
+/// A panic elsewhere must not end the export: the queue's counts are changed without a panic in between.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One request at a time, until the task is aborted.
+async fn lane(shared: Arc<Shared>, transport: Arc<impl Transport>) {
+    loop {
+        // Registered before the look at the queue: no change in between is missed.
+        let changed = shared.changed.notified();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        let mut settled = Vec::new();
+        let step = shared.queue().next(Instant::now(), &mut settled);
+        shared.tell(settled);
+        match step {
+            Step::Send(batch) => {
+                let answer = transport.send(batch.payload).await;
+                report(&shared, &answer);
+                let now = Instant::now();
+                let settled = shared.queue().answered(batch.id, answer, now, SystemTime::now(), dice());
+                shared.tell(settled.into_iter().collect());
+                shared.changed.notify_waiters();
+            }
+            Step::Wait(None) => changed.await,
+            // Either way the queue is asked again.
+            Step::Wait(Some(until)) => drop(timeout_at(until, changed).await),
+        }
+    }
+}
+
+/// One line when the backend begins to fail and one when it is back; each refusal and partial success.
+fn report(shared: &Shared, answer: &Answer) {
+    let failing = shared.queue().failing();
+    match answer {
+        Answer::Retry { error, .. } if !failing => tracing::warn!("{error}"),
+        Answer::Refused(error) => tracing::warn!("{error}"),
+        Answer::Partial { rejected, message } => tracing::warn!(rejected, "partial success: {message}"),
+        Answer::Accepted if failing => tracing::info!("the OTLP backend takes spans again"),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+#[path = "pipeline_tests.rs"]
+mod tests;
