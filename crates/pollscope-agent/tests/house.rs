@@ -1,0 +1,79 @@
+//! The house stands as ARCHITECTURE.md draws it: its table of crates and imports is compared with cargo's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+type Imports = BTreeMap<String, BTreeSet<String>>;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("crates/pollscope-agent is two below the root")
+}
+
+/// The table's rows: crate, and what it may import; `None` for "all but ..".
+fn drawn() -> BTreeMap<String, Result<BTreeSet<String>, BTreeSet<String>>> {
+    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let rows = page.lines().filter(|line| line.starts_with("| `pollscope"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let names = |list: &str| -> BTreeSet<String> {
+            list.split(',').map(str::trim).filter(|name| *name != "nothing").map(full_name).collect()
+        };
+        let may = match cells[3].strip_prefix("all but ") {
+            Some(list) => Err(names(list)),
+            None => Ok(names(cells[3])),
+        };
+        (cells[1].trim_matches('`').to_owned(), may)
+    })
+    .collect()
+}
+
+fn full_name(short: &str) -> String {
+    if short.starts_with("pollscope") { short.to_owned() } else { format!("pollscope-{short}") }
+}
+
+/// What the crates of `crates/` import from one another, tests apart.
+fn built() -> Imports {
+    let cargo = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(cargo.status.success(), "{}", String::from_utf8_lossy(&cargo.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&cargo.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let name = |package: &serde_json::Value| package["name"].as_str().unwrap().to_owned();
+    packages
+        .iter()
+        .filter(|package| name(package).starts_with("pollscope"))
+        .map(|package| {
+            let imports = package["dependencies"].as_array().unwrap().iter();
+            let imports = imports.filter(|import| import["kind"].as_str() != Some("dev")).map(name);
+            (name(package), imports.filter(|import| import.starts_with("pollscope")).collect())
+        })
+        .collect()
+}
+
+#[test]
+fn every_import_runs_in_the_direction_that_is_drawn() {
+    let (drawn, built) = (drawn(), built());
+    assert_eq!(drawn.keys().collect::<Vec<_>>(), built.keys().collect::<Vec<_>>(), "crates drawn and built");
+    for (name, imports) in &built {
+        let wrong: Vec<_> = match &drawn[name] {
+            Ok(may) => imports.difference(may).collect(),
+            Err(may_not) => imports.intersection(may_not).collect(),
+        };
+        assert!(wrong.is_empty(), "{name} imports {wrong:?}, which ARCHITECTURE.md does not allow");
+    }
+}
+
+#[test]
+fn unsafe_code_stays_in_the_crates_that_are_named_for_it() {
+    let may = ["pollscope-wire", "pollscope"];
+    for name in built().keys().filter(|name| !may.contains(&name.as_str())) {
+        let source = root().join("crates").join(name).join("src");
+        let entry = ["lib.rs", "main.rs"].map(|file| source.join(file)).into_iter().find(|path| path.exists()).unwrap();
+        let text = std::fs::read_to_string(&entry).unwrap();
+        assert!(text.contains("#![forbid(unsafe_code)]"), "{} lacks #![forbid(unsafe_code)]", entry.display());
+    }
+}
