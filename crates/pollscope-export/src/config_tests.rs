@@ -127,3 +127,27 @@ fn what_cannot_be_used_says_why_and_what_to_do() {
         refused(&[("EXPORTER_OTLP_CLIENT_KEY", "k.pem")]).contains("client certificate that belongs to it")
     );
 }
+
+#[test]
+fn the_same_options_stand_in_a_file() {
+    let file: Options = toml::from_str(
+        r#"
+        endpoint = "https://collector:4317"
+        protocol = "grpc"
+        compression = "gzip"
+        timeout_ms = 3000
+        certificate = "/etc/ca.pem"
+        headers = { "x-tenant" = "shop" }
+        "#,
+    )
+    .unwrap();
+    let config = file.resolve().unwrap().unwrap();
+    assert_eq!((config.protocol, config.compression), (Protocol::Grpc, Compression::Gzip));
+    assert_eq!(config.endpoint, "https://collector:4317/");
+    assert_eq!(config.headers["x-tenant"], "shop");
+    assert_eq!(config.authority.as_deref(), Some(std::path::Path::new("/etc/ca.pem")));
+
+    let refused = |text: &str| toml::from_str::<Options>(text).unwrap_err().to_string();
+    assert!(refused("protocol = \"http/json\"").contains("pollscope sends protobuf only"));
+    assert!(refused("endpiont = \"http://x\"").contains("unknown field `endpiont`"));
+}

@@ -2,11 +2,25 @@
 //!
 //! The agent's loop puts spans in without waiting; lanes (tasks on the agent's runtime) seal batches and send
 //! them one request at a time. While the backend fails, one lane tries and the others wait. All decisions are
-//! [`crate::queue`]'s; here are the lock, the clock and the tasks.
+//! those of the module `queue`, which is pure; here are the lock, the clock and the tasks.
 //!
 //! **Journal.** [`Pipeline::unacknowledged`] gives all that is not settled, as encoded batches with ids.
 //! `on_settled` tells when one needs no journal any more. After a restart, `restored` goes to
 //! [`Pipeline::start`], ids and all, and is sent before anything new.
+//!
+//! ```no_run
+//! # use pollscope_export::{Client, Limits, Options, Pipeline};
+//! # async fn example(finished: Vec<pollscope_model::span::FinishedSpan>) -> Result<(), Box<dyn std::error::Error>> {
+//! let options = Options::from_env(|name| std::env::var(name).ok())?;
+//! if let Some(config) = options.resolve()? {
+//!     let pipeline = Pipeline::start(Limits::default(), Client::new(&config)?, vec![], Box::new(|_settled| {}));
+//!     pipeline.add(&finished);
+//!     let left = pipeline.shutdown(std::time::Duration::from_secs(5)).await;
+//!     println!("{} batches for the journal", left.batches.len());
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 use crate::answer::Answer;
 use crate::backoff::dice;

@@ -287,8 +287,10 @@ impl Queue {
                 self.counted.sent_spans += spans - rejected;
                 self.counted.rejected_spans += rejected;
                 self.counted.last_success = Some(clock);
-                self.counted.last_warning =
-                    note(format!("the backend rejected {rejected} of {spans} spans: {message}"));
+                self.counted.last_warning = note(match rejected {
+                    0 => format!("the backend warns: {message}"),
+                    _ => format!("the backend rejected {rejected} of {spans} spans: {message}"),
+                });
                 Settlement::Sent { rejected: rejected as u32 }
             }
             Answer::Refused(error) => {

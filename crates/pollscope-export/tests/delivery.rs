@@ -1,0 +1,100 @@
+//! The whole way over the network: a pipeline, a real client, and a backend that stops and starts again.
+
+mod support;
+
+use pollscope_export::pipeline::{Limits, Pipeline};
+use pollscope_export::{Client, backoff::Backoff};
+use pollscope_model::SessionId;
+use pollscope_model::event::{Callsite, SessionInfo, SpanId, SpanIds, SpanSource, Status, TraceId, Value};
+use pollscope_model::span::{FinishedSpan, SpanKind};
+use pollscope_model::time::{Nanos, UnixNanos};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use support::{Receiver, Reply};
+
+const SHOP: SessionId = SessionId(7);
+
+fn named(name: String) -> FinishedSpan {
+    FinishedSpan {
+        session: SHOP,
+        ids: SpanIds {
+            trace: TraceId(9),
+            span: SpanId(1),
+            parent: None,
+            parent_remote: false,
+            sampled: true,
+        },
+        name: name.into(),
+        kind: SpanKind::Internal,
+        source: SpanSource::Code,
+        callsite: Arc::new(Callsite::default()),
+        start: UnixNanos(1),
+        end: UnixNanos(2),
+        status: Status::Unset,
+        status_message: None,
+        busy: Nanos(1),
+        scheduled: Nanos(0),
+        idle: Nanos(0),
+        polls: 1,
+        estimated: false,
+        task: None,
+        held: Nanos(0),
+        cancelled: false,
+        unfinished: false,
+        incomplete: false,
+        thread: (0, "".into()),
+        attributes: vec![],
+        dropped_attributes: 0,
+        events: vec![],
+        links: vec![],
+    }
+}
+
+fn batch_of(prefix: &str) -> Vec<FinishedSpan> {
+    (0..20).map(|n| named(format!("{prefix}-{n}"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_that_stops_and_starts_again_gets_all_of_it() {
+    for protocol in ["grpc", "http/protobuf"] {
+        let backend = Receiver::start([Reply::Ok, Reply::Http(503, &[], "")]).await;
+        let config = backend.config(protocol, &[("TIMEOUT", "1000"), ("COMPRESSION", "gzip")]);
+        let limits = Limits {
+            batch_spans: 20,
+            delay: Duration::from_millis(20),
+            backoff: Backoff { first: Duration::from_millis(20), longest: Duration::from_millis(100) },
+            ..Limits::default()
+        };
+        let pipeline = Pipeline::start(limits, Client::new(&config).unwrap(), vec![], Box::new(|_| {}));
+        let resource = vec![("service.name".into(), Value::Str("shop".into()))];
+        pipeline.session(SHOP, &SessionInfo { resource, ..SessionInfo::default() });
+
+        pipeline.add(&batch_of("before"));
+        assert!(pipeline.flush(Duration::from_secs(10)).await, "{:?}", pipeline.stats());
+
+        let (address, mut seen) = backend.stop().await;
+        pipeline.add(&batch_of("meanwhile"));
+        assert!(!pipeline.flush(Duration::from_millis(300)).await, "nobody is there");
+        let stats = pipeline.stats();
+        assert!(stats.failing && stats.retries > 0 && stats.queued_spans == 20, "{stats:?}");
+        assert!(stats.last_error.unwrap().text.contains("start a backend there"));
+
+        let backend = Receiver::start_at(&address.to_string(), None, []).await;
+        pipeline.add(&batch_of("after"));
+        assert!(pipeline.flush(Duration::from_secs(10)).await, "{:?}", pipeline.stats());
+        let left = pipeline.shutdown(Duration::from_secs(1)).await;
+        assert!(left.batches.is_empty() && left.in_flight.is_empty());
+
+        seen.extend(backend.seen());
+        let arrived: BTreeSet<String> =
+            seen.iter().flat_map(|each| each.span_names()).map(str::to_owned).collect();
+        let sent: BTreeSet<String> = ["before", "meanwhile", "after"]
+            .into_iter()
+            .flat_map(|prefix| (0..20).map(move |n| format!("{prefix}-{n}")))
+            .collect();
+        assert_eq!(arrived, sent, "{protocol}");
+        assert_eq!(pipeline.stats().sent_spans, 60);
+        assert_eq!(pipeline.stats().dropped().map(|(_, spans)| spans), [0, 0]);
+    }
+}
