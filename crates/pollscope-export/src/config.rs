@@ -18,7 +18,9 @@
 //! | `OTEL_TRACES_EXPORTER`                                       | `none`: no export                                  |
 //! | `OTEL_SDK_DISABLED`                                          | `true`: no export                                  |
 //!
-//! The `TRACES_` form wins as a whole over the general one; an empty value counts as unset.
+//! The `TRACES_` form wins as a whole over the general one; an empty value counts as unset. A value that makes
+//! no sense is an error, not a warning: spans would go astray. `OTEL_BSP_*` is not read: those variables bound
+//! the queue of an SDK inside a service, and `pollscope run` shares its environment with one.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::{PathAndQuery, Scheme, Uri};

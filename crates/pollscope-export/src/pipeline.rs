@@ -125,7 +125,8 @@ impl Pipeline {
         self.shared.tell(settled);
     }
 
-    /// All that is not acknowledged, oldest first. Seals the open batch, so that nothing is left out.
+    /// All that is not acknowledged, oldest first. Seals the open batch, so that nothing is left out: not to be
+    /// called for each span.
     pub fn unacknowledged(&self) -> Vec<Batch> {
         let mut settled = Vec::new();
         let batches = {
@@ -217,15 +218,17 @@ async fn lane(shared: Arc<Shared>, transport: Arc<impl Transport>) {
     }
 }
 
-/// One line when the backend begins to fail and one when it is back; each refusal and partial success.
+/// One line when the backend begins to fail and one when it is back; a refusal or partial success when it is
+/// not the one told last.
 fn report(shared: &Shared, answer: &Answer) {
-    let failing = shared.queue().failing();
+    if !shared.queue().is_news(answer) {
+        return;
+    }
     match answer {
-        Answer::Retry { error, .. } if !failing => tracing::warn!("{error}"),
-        Answer::Refused(error) => tracing::warn!("{error}"),
+        Answer::Retry { error, .. } => tracing::warn!("{error}"),
+        Answer::Refused(error) => tracing::warn!("spans are dropped: {error}"),
         Answer::Partial { rejected, message } => tracing::warn!(rejected, "partial success: {message}"),
-        Answer::Accepted if failing => tracing::info!("the OTLP backend takes spans again"),
-        _ => {}
+        Answer::Accepted => tracing::info!("the OTLP backend takes spans again"),
     }
 }
 

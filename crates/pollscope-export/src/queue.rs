@@ -162,6 +162,7 @@ impl Queue {
         };
         let mut restored = restored;
         restored.sort_by_key(|batch| batch.id);
+        restored.dedup_by_key(|batch| batch.id);
         for batch in restored {
             queue.counted.restored_spans += u64::from(batch.spans);
             queue.enqueue(batch, settled);
@@ -321,6 +322,8 @@ impl Queue {
         self.flushing = flushing;
         if flushing {
             self.backoff_until = None;
+            // Still failing, but the waits start over: a flush has seconds.
+            self.failures = self.failures.min(1);
         }
     }
 
@@ -339,6 +342,17 @@ impl Queue {
     /// Whether the last request failed in a way that may pass.
     pub(crate) fn failing(&self) -> bool {
         self.failures > 0
+    }
+
+    /// Whether an answer is worth a line in the log: a failure that goes on is told once.
+    pub(crate) fn is_news(&self, answer: &Answer) -> bool {
+        let told =
+            |last: &Option<Noted>, text: &str| last.as_ref().is_some_and(|last| last.text.ends_with(text));
+        match answer {
+            Answer::Accepted | Answer::Retry { .. } => self.failing() == matches!(answer, Answer::Accepted),
+            Answer::Partial { message, .. } => !told(&self.counted.last_warning, message),
+            Answer::Refused(error) => !told(&self.counted.last_error, &error.to_string()),
+        }
     }
 
     /// Changes when a lane has to look again: a batch was sealed, or an open one began to age.
@@ -363,3 +377,7 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;

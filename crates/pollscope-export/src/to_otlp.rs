@@ -19,7 +19,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, Key
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{self as proto, ResourceSpans, ScopeSpans, SpanFlags};
 use pollscope_model::SessionId;
-use pollscope_model::event::{Attribute, SessionInfo, SpanSource, Status, Value};
+use pollscope_model::event::{Attribute, Location, SessionInfo, SpanSource, Status, Value};
 use pollscope_model::span::{FinishedSpan, SpanEvent, SpanKind};
 
 /// Longest event name in bytes: backends show names in one line and index them.
@@ -110,6 +110,15 @@ impl Attributes {
         }
     }
 
+    fn location(&mut self, location: &Location) {
+        if !location.file.is_empty() {
+            self.add(names::CODE_FILE_PATH, text(&location.file));
+        }
+        if location.line > 0 {
+            self.add(names::CODE_LINE_NUMBER, int(u64::from(location.line)));
+        }
+    }
+
     /// A flag that is only told when it is true.
     fn flag(&mut self, key: &str, value: bool) {
         if value {
@@ -144,12 +153,7 @@ fn attributes(span: &FinishedSpan) -> Vec<KeyValue> {
     if span.source == SpanSource::Code && !callsite.target.is_empty() && is_identifier(&callsite.name) {
         all.add(names::CODE_FUNCTION_NAME, text(&format!("{}::{}", callsite.target, callsite.name)));
     }
-    if !callsite.location.file.is_empty() {
-        all.add(names::CODE_FILE_PATH, text(&callsite.location.file));
-        if callsite.location.line > 0 {
-            all.add(names::CODE_LINE_NUMBER, int(u64::from(callsite.location.line)));
-        }
-    }
+    all.location(&callsite.location);
     if !callsite.target.is_empty() {
         all.add(names::TARGET, text(&callsite.target));
     }
@@ -169,7 +173,7 @@ fn event(event: &SpanEvent) -> proto::span::Event {
         _ => None,
     });
     let whole = message.unwrap_or(&event.callsite.name);
-    let name = &whole[..whole.floor_char_boundary_of(EVENT_NAME_LIMIT)];
+    let name = &whole[..whole.floor_char_boundary(EVENT_NAME_LIMIT)];
     let named_whole = message.is_some() && name.len() == whole.len();
 
     let mut all = Attributes::default();
@@ -180,10 +184,7 @@ fn event(event: &SpanEvent) -> proto::span::Event {
             all.add(key, any(value));
         }
     }
-    if !event.callsite.location.file.is_empty() {
-        all.add(names::CODE_FILE_PATH, text(&event.callsite.location.file));
-        all.add(names::CODE_LINE_NUMBER, int(u64::from(event.callsite.location.line)));
-    }
+    all.location(&event.callsite.location);
     proto::span::Event {
         time_unix_nano: event.at.0,
         name: name.into(),
@@ -281,20 +282,6 @@ fn unknown_service(exe: &str) -> String {
 fn uuid(session: SessionId) -> String {
     let hex = session.to_string();
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
-}
-
-/// `str::floor_char_boundary` is younger than the oldest compiler that we support.
-trait FloorCharBoundary {
-    fn floor_char_boundary_of(&self, limit: usize) -> usize;
-}
-
-impl FloorCharBoundary for str {
-    fn floor_char_boundary_of(&self, limit: usize) -> usize {
-        if self.len() <= limit {
-            return self.len();
-        }
-        (0..=limit).rev().find(|at| self.is_char_boundary(*at)).unwrap_or(0)
-    }
 }
 
 #[cfg(test)]

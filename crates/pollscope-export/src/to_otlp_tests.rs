@@ -1,5 +1,5 @@
 use super::*;
-use pollscope_model::event::{Callsite, Location, SpanId, SpanIds, TaskId, TraceId};
+use pollscope_model::event::{Callsite, SpanId, SpanIds, TaskId, TraceId};
 use pollscope_model::time::{Nanos, UnixNanos};
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,0 +1,129 @@
+//! The queue under random use: whatever happens, each span is in exactly one place, and the bounds hold.
+
+use super::*;
+use crate::answer::SendError;
+
+/// Numbers that are the same in every run (xorshift).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+fn answer(dice: &mut Dice, spans: u32) -> Answer {
+    let error = SendError { endpoint: "e".into(), why: "w".into(), fix: "f" };
+    match dice.below(6) {
+        0 => Answer::Partial { rejected: dice.below(u64::from(spans) + 5), message: "m".into() },
+        1 => Answer::Refused(error),
+        2 => Answer::Retry { after: Some(Duration::from_secs(dice.below(5))), error },
+        3 => Answer::Retry { after: None, error },
+        _ => Answer::Accepted,
+    }
+}
+
+fn check(queue: &Queue, put_in: u64, settled: &[Settled]) {
+    let stats = queue.stats();
+    let batches = queue.unacknowledged();
+    let in_batches: u64 = batches.iter().map(|batch| u64::from(batch.spans)).sum();
+    assert_eq!(stats.queued_spans, in_batches);
+    assert_eq!(stats.queued_bytes, batches.iter().map(|batch| batch.payload.len() as u64).sum::<u64>());
+    let gone = stats.sent_spans
+        + stats.rejected_spans
+        + stats.dropped_spans_queue_full
+        + stats.dropped_spans_refused;
+    assert_eq!(stats.open_spans + in_batches + gone, put_in + stats.restored_spans);
+    assert_eq!(gone, settled.iter().map(|each| u64::from(each.spans)).sum::<u64>());
+    assert!(batches.is_sorted_by(|a, b| a.id < b.id), "ids are unique and in order");
+    assert!(settled.iter().all(|each| batches.iter().all(|batch| batch.id != each.id)), "settled is settled");
+}
+
+#[test]
+fn each_span_is_in_one_place_whatever_happens() {
+    for seed in 1..=100u64 {
+        let dice = &mut Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let when_full = if seed % 2 == 0 { WhenFull::DropOldest } else { WhenFull::DropNewest };
+        let limits = Limits { batch_spans: 7, queue_spans: 60, when_full, ..Limits::default() };
+        let restored =
+            (0..dice.below(4)).map(|id| Batch { id: id * 3, spans: 5, payload: Bytes::from_static(b"old") });
+        let mut settled = Vec::new();
+        let mut queue = Queue::new(limits, restored.collect(), &mut settled);
+        let resource = Arc::new(Resource::default());
+        let mut now = Instant::now();
+        let (mut put_in, mut flying) = (0, Vec::new());
+        for _ in 0..400 {
+            match dice.below(10) {
+                0..=4 => {
+                    queue.add(
+                        SessionId(u128::from(dice.below(3))),
+                        &resource,
+                        Span::default(),
+                        now,
+                        &mut settled,
+                    );
+                    put_in += 1;
+                }
+                5 => now += Duration::from_millis(dice.below(3000)),
+                6 => queue.flush(dice.below(2) == 0),
+                7 if !flying.is_empty() => {
+                    let batch: Batch = flying.swap_remove(dice.below(flying.len() as u64) as usize);
+                    let answer = answer(dice, batch.spans);
+                    let dice = dice.below(u64::MAX);
+                    settled.extend(queue.answered(batch.id, answer, now, SystemTime::UNIX_EPOCH, dice));
+                }
+                _ => {
+                    if let Step::Send(batch) = queue.next(now, &mut settled) {
+                        flying.push(batch);
+                    }
+                }
+            }
+            check(&queue, put_in, &settled);
+            // What flies cannot be called back; beyond that the bound holds.
+            let in_flight: u64 = flying.iter().map(|batch| u64::from(batch.spans)).sum();
+            assert!(queue.stats().queued_spans <= in_flight.max(60));
+        }
+        // The backend is well again: everything leaves.
+        for batch in flying {
+            settled.extend(queue.answered(batch.id, Answer::Accepted, now, SystemTime::UNIX_EPOCH, 0));
+        }
+        queue.flush(true);
+        now += crate::answer::LONGEST_HINT * 2;
+        while let Step::Send(batch) = queue.next(now, &mut settled) {
+            settled.extend(queue.answered(batch.id, Answer::Accepted, now, SystemTime::UNIX_EPOCH, 0));
+        }
+        check(&queue, put_in, &settled);
+        assert!(queue.is_empty());
+    }
+}
+
+#[test]
+fn an_answer_for_an_unknown_batch_changes_nothing() {
+    let mut queue = Queue::new(Limits::default(), vec![], &mut Vec::new());
+    let before = queue.stats();
+    assert_eq!(queue.answered(7, Answer::Accepted, Instant::now(), SystemTime::UNIX_EPOCH, 0), None);
+    assert_eq!(queue.stats(), before);
+}
+
+#[test]
+fn a_failure_that_goes_on_is_told_once() {
+    let down = || Answer::Retry {
+        after: None,
+        error: SendError { endpoint: "e".into(), why: "w".into(), fix: "f" },
+    };
+    let batch = Batch { id: 1, spans: 1, payload: Bytes::from_static(b"x") };
+    let mut queue = Queue::new(Limits::default(), vec![batch], &mut Vec::new());
+    let mut now = Instant::now();
+    let mut told = Vec::new();
+    for answer in [down(), down(), Answer::Accepted] {
+        now += Duration::from_secs(3600);
+        let Step::Send(batch) = queue.next(now, &mut Vec::new()) else { panic!("it is due") };
+        told.push(queue.is_news(&answer));
+        queue.answered(batch.id, answer, now, SystemTime::UNIX_EPOCH, 0);
+    }
+    assert_eq!(told, [true, false, true]);
+    assert!(!queue.is_news(&Answer::Accepted), "success is no news");
+}
