@@ -67,6 +67,7 @@ pub(crate) fn http_failure(
     status: StatusCode,
     headers: &HeaderMap,
     body: &[u8],
+    packed: bool,
     now: SystemTime,
 ) -> Answer {
     let mut why = format!("the server answered {status}");
@@ -76,6 +77,9 @@ pub(crate) fn http_failure(
     }
     let fix = match status.as_u16() {
         401 | 403 => FIX_CREDENTIALS,
+        400 | 415 if packed => {
+            "see the backend's log, or try OTEL_EXPORTER_OTLP_COMPRESSION=none: not every backend takes gzip"
+        }
         404 | 405 | 415 => "check the path of the endpoint (usually /v1/traces) and the protocol",
         413 => "send smaller batches, or gzip by OTEL_EXPORTER_OTLP_COMPRESSION=gzip",
         429 | 502..=504 => "it is tried again; look at the backend if this stays",
@@ -90,6 +94,23 @@ pub(crate) fn http_failure(
 }
 
 const FIX_CREDENTIALS: &str = "check the credentials in OTEL_EXPORTER_OTLP_HEADERS";
+
+/// An HTTP answer where one by gRPC should have come: of a proxy before the backend, or of another service.
+pub(crate) fn no_grpc(endpoint: String, status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Answer {
+    let why = format!("the server answered {status} by plain HTTP, not by gRPC");
+    // gRPC's own mapping of HTTP statuses has these four as UNAVAILABLE.
+    match status.as_u16() {
+        429 | 502..=504 => {
+            let fix = "it is tried again; look at the backend and the proxy before it if this stays";
+            Answer::Retry { after: retry_after(headers, now), error: SendError { endpoint, why, fix } }
+        }
+        _ => {
+            let fix =
+                "check that this port takes gRPC; for HTTP set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf";
+            Answer::Refused(SendError { endpoint, why, fix })
+        }
+    }
+}
 
 /// A gRPC status other than OK.
 pub(crate) fn grpc_failure(endpoint: String, status: &Status) -> Answer {

@@ -9,7 +9,7 @@ fn http(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Answer {
         .collect();
     // 1994-11-06 08:49:37, ten seconds before the date below.
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-    http_failure("e".into(), StatusCode::from_u16(status).unwrap(), &map, body, now)
+    http_failure("e".into(), StatusCode::from_u16(status).unwrap(), &map, body, false, now)
 }
 
 fn grpc(code: Code, delay: Option<(i64, i32)>) -> Answer {

@@ -5,14 +5,14 @@
 //! connection is hyper's, because tonic's own channel would bring a second TLS setup and a load balancer.
 //! Nothing is retried here: one call, one request, one [`Answer`].
 
-use crate::answer::{Answer, SendError, accepted, grpc_failure, http_failure};
+use crate::answer::{Answer, SendError, accepted, grpc_failure, http_failure, no_grpc};
 use crate::config::{Compression, Config, Protocol};
 use crate::tls::{self, TlsError};
 use bytes::{Buf, BufMut, Bytes};
 use flate2::write::GzEncoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
@@ -25,6 +25,7 @@ use std::error::Error;
 use std::future::Future;
 use std::io::Write;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 use tonic::body::Body;
@@ -112,8 +113,9 @@ impl Client {
         let body =
             Limited::new(body, ANSWER_LIMIT).collect().await.map(|body| body.to_bytes()).unwrap_or_default();
         if !head.status.is_success() {
+            let packed = self.config.compression != Compression::None;
             let endpoint = self.config.endpoint.to_string();
-            return http_failure(endpoint, head.status, &head.headers, &body, SystemTime::now());
+            return http_failure(endpoint, head.status, &head.headers, &body, packed, SystemTime::now());
         }
         let protobuf = head
             .headers
@@ -139,7 +141,10 @@ impl Client {
         match grpc.unary(request, PathAndQuery::from_static(GRPC_METHOD), Encoded).await {
             Ok(response) => accepted(response.into_inner()),
             Err(status) => match status.source().and_then(|error| error.downcast_ref()) {
-                Some(Unsent(error)) => self.unsent(error),
+                Some(NoGrpc::Unsent(error)) => self.unsent(error),
+                Some(NoGrpc::Answered(status, headers)) => {
+                    no_grpc(self.config.endpoint.to_string(), *status, headers, SystemTime::now())
+                }
                 None => grpc_failure(self.config.endpoint.to_string(), &status),
             },
         }
@@ -218,13 +223,27 @@ fn gzipped(payload: &[u8]) -> Bytes {
     packed.write_all(payload).and_then(|()| packed.finish()).expect("writing to memory cannot fail").into()
 }
 
-/// The connections as tonic wants them, with failures kept apart from what a server answered.
+/// The connections as tonic wants them, with what is no gRPC kept apart from what a gRPC server answered.
 struct GrpcConnections(Connections<HttpsConnector<HttpConnector>, Body>);
 
-/// No answer came.
+/// What came instead of a gRPC answer.
 #[derive(Debug, thiserror::Error)]
-#[error("request was not answered")]
-struct Unsent(#[source] hyper_util::client::legacy::Error);
+enum NoGrpc {
+    /// No answer came.
+    #[error("request was not answered")]
+    Unsent(#[source] hyper_util::client::legacy::Error),
+    /// A web server's or a proxy's answer.
+    #[error("the answer is no gRPC")]
+    Answered(StatusCode, HeaderMap),
+}
+
+impl From<NoGrpc> for Status {
+    fn from(what: NoGrpc) -> Status {
+        let mut status = Status::new(Code::Unavailable, "no gRPC answer");
+        status.set_source(Arc::new(what));
+        status
+    }
+}
 
 impl Service<Request<Body>> for GrpcConnections {
     type Response = Response<Incoming>;
@@ -238,11 +257,13 @@ impl Service<Request<Body>> for GrpcConnections {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let response = self.0.request(request);
         Box::pin(async move {
-            response.await.map_err(|error| {
-                let mut status = Status::new(Code::Unavailable, "no answer");
-                status.set_source(std::sync::Arc::new(Unsent(error)));
-                status
-            })
+            let response = response.await.map_err(NoGrpc::Unsent)?;
+            let kind = response.headers().get(CONTENT_TYPE);
+            if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
+                Ok(response)
+            } else {
+                Err(NoGrpc::Answered(response.status(), response.headers().clone()).into())
+            }
         })
     }
 }

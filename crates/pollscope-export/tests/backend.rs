@@ -191,6 +191,32 @@ async fn the_wrong_protocol_is_suspected() {
 }
 
 #[tokio::test]
+async fn a_web_server_behind_a_grpc_endpoint_is_told_from_an_overloaded_proxy() {
+    let backend = Receiver::start_web([
+        Reply::Http(404, &[], "no such page"),
+        Reply::Http(503, &[("retry-after", "3")], "overloaded"),
+        Reply::Http(200, &[], "welcome"),
+    ])
+    .await;
+    let config = backend.config("grpc", &[]);
+    let Answer::Refused(error) = send(&config).await else { panic!("a page that is not there is final") };
+    assert_eq!(error.why, "the server answered 404 Not Found by plain HTTP, not by gRPC");
+    assert!(error.fix.ends_with("OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"));
+    assert_eq!(retried(&config).await.0, Some(Duration::from_secs(3)));
+    assert!(matches!(send(&config).await, Answer::Refused(_)), "200 by a web server is no success");
+}
+
+#[tokio::test]
+async fn a_backend_that_may_not_take_gzip_is_suspected() {
+    for (compression, suspected) in [("gzip", true), ("none", false)] {
+        let backend = Receiver::start([Reply::Http(400, &[], "")]).await;
+        let config = backend.config("http/protobuf", &[("COMPRESSION", compression)]);
+        let Answer::Refused(error) = send(&config).await else { panic!("400 is final") };
+        assert_eq!(error.fix.contains("OTEL_EXPORTER_OTLP_COMPRESSION=none"), suspected);
+    }
+}
+
+#[tokio::test]
 async fn a_probe_sends_nothing_but_an_empty_request() {
     for protocol in BOTH {
         let backend = Receiver::start([]).await;

@@ -68,6 +68,8 @@ struct Script {
     replies: Mutex<VecDeque<Reply>>,
     seen: Mutex<Vec<Seen>>,
     connections: AtomicUsize,
+    /// A web server: it knows no gRPC.
+    web: bool,
 }
 
 /// Stops with all its connections when it is dropped.
@@ -93,13 +95,23 @@ impl Receiver {
         tls: Option<rustls::ServerConfig>,
         replies: impl IntoIterator<Item = Reply>,
     ) -> Receiver {
+        let replies = Mutex::new(replies.into_iter().collect());
+        Receiver::serve(address, tls, Script { replies, ..Script::default() }).await
+    }
+
+    async fn serve(address: &str, tls: Option<rustls::ServerConfig>, script: Script) -> Receiver {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let script =
-            Arc::new(Script { replies: Mutex::new(replies.into_iter().collect()), ..Script::default() });
+        let script = Arc::new(script);
         let tls = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
         let accepting = tokio::spawn(accept(listener, tls, Arc::clone(&script)));
         Receiver { address, script, accepting }
+    }
+
+    /// A web server that knows no gRPC and answers every request as it would a page.
+    pub async fn start_web(replies: impl IntoIterator<Item = Reply>) -> Receiver {
+        let replies = Mutex::new(replies.into_iter().collect());
+        Receiver::serve("127.0.0.1:0", None, Script { replies, web: true, ..Script::default() }).await
     }
 
     pub fn seen(&self) -> Vec<Seen> {
@@ -151,7 +163,8 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, script: Arc<Scr
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let (script, grpc) = (Arc::clone(&script), grpc.clone());
         async move {
-            if request.headers().get("content-type").is_some_and(|kind| kind == "application/grpc") {
+            let kind = request.headers().get("content-type");
+            if kind.is_some_and(|kind| kind == "application/grpc") && !script.web {
                 let (head, body) = request.into_parts();
                 let seen = Seen {
                     path: head.uri.path().into(),
@@ -187,6 +200,9 @@ async fn by_http(script: &Script, request: Request<Incoming>) -> Response<Full<B
     if head.headers.get("content-encoding").is_some_and(|encoding| encoding == "gzip") {
         let packed = std::mem::take(&mut body);
         flate2::read::GzDecoder::new(&*packed).read_to_end(&mut body).unwrap();
+    }
+    if script.web {
+        body.clear();
     }
     let seen = Seen {
         path: head.uri.path_and_query().unwrap().to_string(),
