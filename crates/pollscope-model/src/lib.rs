@@ -6,8 +6,14 @@
 #![forbid(unsafe_code)]
 
 pub mod event;
+pub mod hist;
+mod limits;
 pub mod span;
 pub mod time;
+#[allow(dead_code, reason = "the lists that use all of it follow")]
+mod top;
+pub mod typename;
 
 pub use event::{Event, SessionId, TaskId};
+pub use limits::Limits;
 pub use time::{Nanos, UnixNanos};

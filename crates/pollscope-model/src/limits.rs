@@ -1,0 +1,61 @@
+//! Every bound of the model's memory, with its reason. Full means drop and count.
+
+/// How much the model keeps. All of it is per session unless it says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Attributes of a span (OpenTelemetry's default).
+    pub attributes: usize,
+    /// Events of a span (OpenTelemetry's default).
+    pub events: usize,
+    /// Links of a span (OpenTelemetry's default).
+    pub links: usize,
+    /// Rounds that an ended span waits for its ids, and attributes for a span that nobody has opened or ended.
+    pub rounds_to_wait: u64,
+    /// Spans being put together: as many as a service has span slots.
+    pub open_spans: usize,
+    /// Finished spans, of all sessions, that nobody has taken yet.
+    pub finished_spans: usize,
+    /// Ids of spans that have left, for links and parents that name them later.
+    pub remembered_ids: usize,
+    /// Spawn groups: as many keys as a service has rows for.
+    pub groups: usize,
+    /// Names told apart at one spawn location; tasks with a name of their own each would use up all groups.
+    pub names_per_location: usize,
+    /// Polls of tasks whose birth has not been read yet.
+    pub unplaced_polls: usize,
+    /// Finished tasks that are still listed.
+    pub finished_tasks: usize,
+    /// Panicked tasks that are still listed.
+    pub panicked_tasks: usize,
+    /// Entries in each of the lists of worst polls and longest scheduled times.
+    pub worst: usize,
+    /// Recent polls of 1 ms and more, to tell who ran while another waited.
+    pub long_polls: usize,
+    /// Threads that have ended and are still listed.
+    pub ended_threads: usize,
+    /// Runtimes, and kinds of jobs.
+    pub kinds: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            attributes: 128,
+            events: 128,
+            links: 128,
+            rounds_to_wait: 50,
+            open_spans: 262_144,
+            finished_spans: 131_072,
+            remembered_ids: 16_384,
+            groups: 2_000,
+            names_per_location: 64,
+            unplaced_polls: 16_384,
+            finished_tasks: 1_000,
+            panicked_tasks: 100,
+            worst: 100,
+            long_polls: 4_096,
+            ended_threads: 1_000,
+            kinds: 500,
+        }
+    }
+}
