@@ -1,0 +1,144 @@
+//! Services whose times are known, one scenario a run: `scripted SCENARIO [NUMBER]`. Each prints `ready` and
+//! goes on until its input is closed, unless its script ends by itself.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let scenario = arguments.next().expect("a scenario is named");
+    let number = arguments.next().map_or(0, |n| n.parse().expect("the second argument is a number"));
+    let guard = pollscope::Config::from_env().service(&scenario).init();
+    match scenario.as_str() {
+        "times" => runtime(1).block_on(times()),
+        "spin" => runtime(2).block_on(spin(number)),
+        "tasks" => runtime(2).block_on(tasks(number)),
+        "threads" => threads(number),
+        "stuck" => runtime(1).block_on(stuck()),
+        "busy" => runtime(2).block_on(busy()),
+        other => panic!("no scenario {other}"),
+    }
+    drop(guard);
+}
+
+/// A runtime with so many workers.
+fn runtime(workers: usize) -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(workers).enable_all();
+    pollscope::runtime(&mut builder).build().expect("a runtime can be built")
+}
+
+fn say(word: &str) {
+    use std::io::Write;
+    println!("{word}");
+    std::io::stdout().flush().expect("the test reads what is printed");
+}
+
+/// Until the input is closed, on a thread that is not pollscope's.
+async fn asked_to_end() {
+    let ended = Arc::new(Notify::new());
+    let tell = ended.clone();
+    std::thread::spawn(move || {
+        let mut rest = String::new();
+        let _ = std::io::stdin().read_line(&mut rest);
+        tell.notify_one();
+    });
+    ended.notified().await;
+}
+
+/// On one worker: `sleeper` sleeps 50 ms; `blocker` blocks its worker for 30 ms in one poll; `victim` is woken
+/// at the beginning of a 40 ms block by `hog` and has to wait behind it.
+async fn times() {
+    let sleeper = pollscope::spawn_named("sleeper", async { tokio::time::sleep(Duration::from_millis(50)).await });
+    sleeper.await.expect("the sleeper ends");
+    let blocker = pollscope::spawn_named("blocker", async { std::thread::sleep(Duration::from_millis(30)) });
+    blocker.await.expect("the blocker ends");
+
+    let bell = Arc::new(Notify::new());
+    let heard = bell.clone();
+    let victim = pollscope::spawn_named("victim", async move { heard.notified().await });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let hog = pollscope::spawn_named("hog", async move {
+        bell.notify_one();
+        std::thread::sleep(Duration::from_millis(40));
+    });
+    hog.await.expect("the hog ends");
+    victim.await.expect("the victim ends");
+    say("ready");
+    asked_to_end().await;
+}
+
+/// A task that wakes itself for ever, and `number` spans one after the other beside it.
+async fn spin(number: u64) {
+    pollscope::spawn_named("spinner", poll_fn(|cx| -> Poll<()> {
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }));
+    for n in 0..number {
+        tracing::info_span!("step", n).in_scope(|| ());
+        if n % 16 == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    say("ready");
+    asked_to_end().await;
+}
+
+/// So many tasks alive at once, each waiting for good.
+async fn tasks(number: u64) {
+    for _ in 0..number {
+        pollscope::spawn_named("waiting", std::future::pending::<()>());
+    }
+    // Each has had its first poll when this one, spawned last, is over and the queues are empty.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    say("ready");
+    asked_to_end().await;
+}
+
+/// So many threads, one after the other, with one job each.
+fn threads(number: u64) {
+    for n in 0..number {
+        let thread = pollscope::thread::spawn(move || pollscope::job("short", || n));
+        thread.join().expect("the thread ends");
+    }
+    say("ready");
+    runtime(1).block_on(asked_to_end());
+}
+
+/// A span within a span, and in it a poll that never ends.
+async fn stuck() {
+    use tracing::Instrument;
+    let outer = tracing::info_span!("outer", order = 7);
+    let work = async {
+        let inner = tracing::info_span!("inner");
+        let _entered = inner.enter();
+        say("ready");
+        loop {
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    };
+    let _ = pollscope::spawn_named("stuck", work.instrument(outer)).await;
+}
+
+/// Tasks that come, wait, wake one another and go, with spans around it, until the process ends.
+async fn busy() {
+    use tracing::Instrument;
+    say("ready");
+    let mut round = 0u64;
+    loop {
+        round += 1;
+        let pair = async {
+            let (tell, told) = tokio::sync::oneshot::channel::<u64>();
+            let teller = pollscope::spawn_named("teller", async move {
+                tokio::task::yield_now().await;
+                let _ = tell.send(round);
+            });
+            let _ = told.await;
+            let _ = teller.await;
+        };
+        pair.instrument(tracing::info_span!("round", round, label = "busy")).await;
+    }
+}

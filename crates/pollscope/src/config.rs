@@ -1,0 +1,286 @@
+//! Options, from code and environment, and the opening of the session.
+
+use crate::span::Sampler;
+use crate::state::{self, Guard};
+use pollscope_wire::place::{self, Place};
+use pollscope_wire::session::{self, InfoValue, Options};
+use std::path::PathBuf;
+
+/// How to record.
+///
+/// | variable | meaning | default |
+/// | --- | --- | --- |
+/// | `POLLSCOPE` | `off`: nothing is recorded, all functions are plain tokio | on |
+/// | `POLLSCOPE_DIR` | directory for sessions | `$XDG_RUNTIME_DIR/pollscope`, else `/dev/shm/pollscope-$UID` |
+/// | `POLLSCOPE_GROUP` | group id that may read the session | the directory's, if it is setgid |
+/// | `POLLSCOPE_MAX_TASKS` | tasks (and open spans) recorded at one time | 262143 |
+/// | `POLLSCOPE_MAX_ROWS` | counter rows | 3100 (16 MiB) |
+/// | `POLLSCOPE_MAX_THREADS` | threads recorded at one time | 1024 |
+/// | `POLLSCOPE_RING_BYTES` | bytes of rings for each worker | by free space and memory limit, 256 KiB to 4 MiB |
+/// | `POLLSCOPE_SLOW_POLL_MS` | poll time from which a poll counts as slow | 10 |
+/// | `POLLSCOPE_FILTER` | which `tracing` spans and events are recorded, as `EnvFilter` | `info,tower_http=debug`, libraries off |
+/// | `OTEL_SERVICE_NAME` | the service's name | `service` of the macro, else `unknown_service:<exe>` |
+/// | `OTEL_RESOURCE_ATTRIBUTES` | more resource attributes, `key=value,..` | none |
+/// | `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | which traces are exported | `parentbased_always_on` |
+#[derive(Clone, Debug)]
+pub struct Config {
+    off: bool,
+    service: Option<String>,
+    resource: Vec<(String, InfoValue)>,
+    places: Vec<Place>,
+    group: Option<u32>,
+    max_tasks: u32,
+    max_rows: u32,
+    max_threads: u32,
+    ring_bytes: Option<u64>,
+    slow_poll_ns: u64,
+    sampler: Sampler,
+    warnings: Vec<String>,
+}
+
+impl Config {
+    /// What the environment says.
+    pub fn from_env() -> Config {
+        Config::from_lookup(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Config {
+        let mut warnings = Vec::new();
+        let mut number = |name: &str, default: u64| match get(name) {
+            None => default,
+            Some(text) => text.trim().parse().unwrap_or_else(|_| {
+                warnings.push(format!("{name} is {text:?}, which is no number: {default} is used"));
+                default
+            }),
+        };
+        let max_tasks = number("POLLSCOPE_MAX_TASKS", (pollscope_wire::ids::MAX_SLOTS - 1) as u64) as u32;
+        let max_rows = number("POLLSCOPE_MAX_ROWS", 3100) as u32;
+        let max_threads = number("POLLSCOPE_MAX_THREADS", pollscope_wire::layout::MAX_THREADS as u64) as u32;
+        let slow_poll_ns = number("POLLSCOPE_SLOW_POLL_MS", 10).saturating_mul(1_000_000);
+        let ring_bytes = match number("POLLSCOPE_RING_BYTES", 0) {
+            0 => None,
+            bytes => Some(bytes),
+        };
+        let group = match number("POLLSCOPE_GROUP", u64::MAX) {
+            u64::MAX => None,
+            group => Some(group as u32),
+        };
+        let (sampler, warning) = Sampler::from_lookup(&get);
+        warnings.extend(warning);
+        let mut resource = Vec::new();
+        for pair in get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default().split(',') {
+            if let Some((key, value)) = pair.split_once('=') {
+                resource.push((percent_decoded(key.trim()), InfoValue::Str(percent_decoded(value.trim()))));
+            } else if !pair.trim().is_empty() {
+                warnings
+                    .push(format!("OTEL_RESOURCE_ATTRIBUTES has {pair:?}, which is not key=value: left out"));
+            }
+        }
+        Config {
+            off: get("POLLSCOPE").is_some_and(|value| matches!(value.as_str(), "off" | "0" | "false")),
+            service: get("OTEL_SERVICE_NAME"),
+            resource,
+            places: place::candidates(&get),
+            group,
+            max_tasks,
+            max_rows,
+            max_threads,
+            ring_bytes,
+            slow_poll_ns,
+            sampler,
+            warnings,
+        }
+    }
+
+    /// The service's name, unless the environment gives one.
+    pub fn service(mut self, name: impl Into<String>) -> Self {
+        if self.service.is_none() {
+            self.service = Some(name.into());
+        }
+        self
+    }
+
+    /// One more resource attribute, unless the environment gives it.
+    pub fn resource(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        let key = key.into();
+        if !self.resource.iter().any(|(known, _)| *known == key) {
+            self.resource.push((key, InfoValue::Str(value.into())));
+        }
+        self
+    }
+
+    /// The directory for sessions, before all others.
+    pub fn dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.places.insert(0, Place { path: path.into(), named: true });
+        self
+    }
+
+    /// Tasks recorded at one time.
+    pub fn max_tasks(mut self, tasks: u32) -> Self {
+        self.max_tasks = tasks;
+        self
+    }
+
+    /// Opens the session. Never fails: where nothing can be recorded, one line on standard error says why.
+    pub fn init(self) -> Guard {
+        for warning in &self.warnings {
+            eprintln!("pollscope: {warning}");
+        }
+        if self.off || state::global().is_some() {
+            return Guard { owner: false };
+        }
+        let workers = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let mut reasons = Vec::new();
+        let resource = self.all_resource();
+        let session = session::open_first(
+            &self.places,
+            |place, space| Options {
+                place: place.path.clone(),
+                group: self.group,
+                max_tasks: self.max_tasks,
+                max_rows: self.max_rows,
+                max_threads: self.max_threads,
+                worker_ring_bytes: self
+                    .ring_bytes
+                    .unwrap_or_else(|| place::worker_ring_bytes(space, place::memory_limit(), workers)),
+                slow_poll_ns: self.slow_poll_ns,
+                resource: resource.clone(),
+                facts: facts(),
+            },
+            |reason| reasons.push(reason),
+        );
+        let Some(session) = session else {
+            eprintln!("pollscope: nothing is recorded: {}", reasons.join("; "));
+            return Guard { owner: false };
+        };
+        if !resource.iter().any(|(key, _)| key == "service.instance.id") {
+            session.info(true, "service.instance.id", &InfoValue::Str(uuid(session.id())));
+        }
+        match state::install(session, self.slow_poll_ns, self.sampler) {
+            Ok(installed) => Guard { owner: installed.is_some() },
+            Err(error) => {
+                eprintln!("pollscope: nothing is recorded: no page for the enable word: {error}");
+                Guard { owner: false }
+            }
+        }
+    }
+
+    /// Resource attributes, the service's name first.
+    fn all_resource(&self) -> Vec<(String, InfoValue)> {
+        let named =
+            self.resource.iter().find(|(key, _)| key == "service.name").map(|(_, value)| value.clone());
+        let name = match (&self.service, named) {
+            (Some(name), _) => InfoValue::Str(name.clone()),
+            (None, Some(name)) => name,
+            (None, None) => InfoValue::Str(format!("unknown_service:{}", exe_name())),
+        };
+        let mut all = vec![("service.name".to_owned(), name)];
+        all.extend(self.resource.iter().filter(|(key, _)| key != "service.name").cloned());
+        let mut add = |key: &str, value: InfoValue| {
+            if !all.iter().any(|(known, _)| known == key) {
+                all.push((key.to_owned(), value));
+            }
+        };
+        if let Ok(host) = std::fs::read_to_string("/proc/sys/kernel/hostname") {
+            add("host.name", InfoValue::Str(host.trim().to_owned()));
+        }
+        if let Some(id) = container_id() {
+            add("container.id", InfoValue::Str(id));
+        }
+        add("process.pid", InfoValue::I64(std::process::id() as i64));
+        if let Ok(exe) = std::env::current_exe() {
+            add("process.executable.name", InfoValue::Str(exe_name()));
+            add("process.executable.path", InfoValue::Str(exe.display().to_string()));
+        }
+        add("process.runtime.name", InfoValue::Str("rust".to_owned()));
+        all
+    }
+}
+
+fn facts() -> Vec<(String, String)> {
+    let exe = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    vec![("exe".to_owned(), exe), ("pollscope.version".to_owned(), version)]
+}
+
+fn exe_name() -> String {
+    let exe = std::env::current_exe().ok();
+    let name = exe.as_deref().and_then(|path| path.file_name());
+    name.map_or_else(|| "unknown".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// 64 hexadecimal digits in this process's cgroup or mounts, as container runtimes have them.
+fn container_id() -> Option<String> {
+    let is_id = |part: &&str| part.len() == 64 && part.bytes().all(|b| b.is_ascii_hexdigit());
+    ["/proc/self/cgroup", "/proc/self/mountinfo"].iter().find_map(|file| {
+        let text = std::fs::read_to_string(file).ok()?;
+        let mut parts = text.split(|c: char| !c.is_ascii_alphanumeric());
+        parts.find(is_id).map(str::to_owned)
+    })
+}
+
+fn uuid(id: u128) -> String {
+    // Version 4, variant 1.
+    let id = id & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
+    let hex = format!("{id:032x}");
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let hex = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        match hex.and_then(|two| u8::from_str_radix(two, 16).ok()) {
+            Some(byte) if *first == b'%' => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(pairs: &[(&str, &str)]) -> Config {
+        let pairs: Vec<(String, String)> =
+            pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        Config::from_lookup(|name| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()))
+    }
+
+    #[test]
+    fn the_environments_name_wins_over_the_macros() {
+        let named = config(&[("OTEL_SERVICE_NAME", "till")]).service("macro");
+        assert_eq!(named.all_resource()[0], ("service.name".to_owned(), InfoValue::Str("till".to_owned())));
+        let unnamed = config(&[]).service("macro");
+        assert_eq!(unnamed.all_resource()[0].1, InfoValue::Str("macro".to_owned()));
+    }
+
+    #[test]
+    fn resource_attributes_are_percent_decoded() {
+        let config = config(&[("OTEL_RESOURCE_ATTRIBUTES", "team=a%2Cb,service.name=x,broken")]);
+        assert!(config.all_resource().contains(&("team".to_owned(), InfoValue::Str("a,b".to_owned()))));
+        assert_eq!(config.all_resource()[0].1, InfoValue::Str("x".to_owned()));
+        assert_eq!(config.warnings.len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_number_is_said_and_the_default_used() {
+        let config = config(&[("POLLSCOPE_MAX_TASKS", "many")]);
+        assert_eq!(config.max_tasks, pollscope_wire::ids::MAX_SLOTS - 1);
+        assert!(config.warnings[0].contains("POLLSCOPE_MAX_TASKS"));
+    }
+
+    #[test]
+    fn an_instance_id_is_a_uuid() {
+        let id = uuid(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+        assert_eq!(id, "01234567-89ab-4def-8123-456789abcdef");
+    }
+}

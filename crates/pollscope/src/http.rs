@@ -1,0 +1,9 @@
+//! HTTP: W3C trace context in and out, and layers that make a task and a span of each request.
+
+mod client;
+mod context;
+mod server;
+
+pub use client::{ClientLayer, ClientService};
+pub use context::{Remote, extract, inject};
+pub use server::{ServerLayer, ServerService};

@@ -1,0 +1,133 @@
+//! The layer for clients: each request is a client span, and carries it to the server.
+
+use super::context::{write, write_state};
+use super::server::STATE;
+use crate::span::direct::{CallsiteStatic, DirectSpan, FieldValue};
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use pollscope_wire::record::{source, span as flags};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tower_layer::Layer;
+use tower_service::Service;
+
+static CALLSITE: CallsiteStatic =
+    CallsiteStatic { name: "HTTP", target: "pollscope::http", file: file!(), line: line!(), severity: 9 };
+
+/// A tower layer that records each outgoing request as a client span and writes `traceparent`.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct ClientLayer;
+
+impl ClientLayer {
+    /// The layer.
+    pub fn new() -> ClientLayer {
+        ClientLayer
+    }
+}
+
+impl<S> Layer<S> for ClientLayer {
+    type Service = ClientService<S>;
+
+    fn layer(&self, inner: S) -> ClientService<S> {
+        ClientService { inner }
+    }
+}
+
+/// A client whose requests are recorded: what [`ClientLayer`] makes.
+#[derive(Clone, Debug)]
+pub struct ClientService<S> {
+    inner: S,
+}
+
+impl<S, B, R> Service<Request<B>> for ClientService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ClientFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> ClientFuture<S::Future> {
+        let method = request.method().clone();
+        let uri = request.uri();
+        let mut fields = vec![
+            ("otel.name", FieldValue::from(method.as_str())),
+            ("otel.kind", FieldValue::from("client")),
+            ("http.request.method", FieldValue::from(method.as_str())),
+            ("url.full", FieldValue::from(uri.to_string())),
+        ];
+        if let Some(host) = uri.host() {
+            fields.push(("server.address", FieldValue::from(host.to_owned())));
+        }
+        if let Some(port) = uri.port_u16() {
+            fields.push(("server.port", FieldValue::from(port)));
+        }
+        let span = DirectSpan::open_as(&CALLSITE, source::CLIENT, None, &fields);
+        if let Some(context) = span.context() {
+            write(request.headers_mut(), context.trace, context.span, context.sampled);
+        }
+        if let Ok(Some(state)) = STATE.try_with(Clone::clone) {
+            write_state(request.headers_mut(), &state);
+        }
+        let inner = {
+            let _entered = span.enter();
+            self.inner.call(request)
+        };
+        ClientFuture { inner, span, done: false }
+    }
+}
+
+pin_project! {
+    /// The response to come, within its client span.
+    pub struct ClientFuture<F> {
+        #[pin]
+        inner: F,
+        span: DirectSpan,
+        done: bool,
+    }
+
+    impl<F> PinnedDrop for ClientFuture<F> {
+        fn drop(this: Pin<&mut Self>) {
+            if !this.done {
+                this.span.mark(flags::CANCELLED);
+            }
+        }
+    }
+}
+
+impl<F, R, E> Future for ClientFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let entered = this.span.enter();
+        let polled = this.inner.poll(cx);
+        drop(entered);
+        let result = ready!(polled);
+        *this.done = true;
+        match &result {
+            Ok(response) => {
+                let status = response.status();
+                this.span.record("http.response.status_code", status.as_u16().into());
+                if status.is_client_error() || status.is_server_error() {
+                    this.span.mark(flags::ERROR);
+                    this.span.record("error.type", status.as_str().into());
+                }
+            }
+            Err(_) => {
+                this.span.mark(flags::ERROR);
+                this.span.record("error.type", std::any::type_name::<E>().into());
+            }
+        }
+        Poll::Ready(result)
+    }
+}

@@ -1,0 +1,161 @@
+//! The layer for servers: each request is a task inside its connection's, and a server span.
+
+use super::context::{Remote, extract};
+use crate::span::direct::{CallsiteStatic, DirectSpan, FieldValue};
+use crate::task::{Birth, Recorded};
+use http::{HeaderValue, Request, Response};
+use pin_project_lite::pin_project;
+use pollscope_wire::record::{source, span as flags, task_kind};
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tower_layer::Layer;
+use tower_service::Service;
+
+static CALLSITE: CallsiteStatic =
+    CallsiteStatic { name: "HTTP", target: "pollscope::http", file: file!(), line: line!(), severity: 9 };
+
+tokio::task_local! {
+    /// The caller's `tracestate`, to be passed on.
+    pub(super) static STATE: Option<HeaderValue>;
+}
+
+/// A tower layer that records each request as a task and a server span, child of its caller's.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerLayer {
+    location: &'static Location<'static>,
+}
+
+impl ServerLayer {
+    /// The layer; requests are shown as spawned where this is called.
+    #[track_caller]
+    pub fn new() -> ServerLayer {
+        ServerLayer { location: Location::caller() }
+    }
+}
+
+impl Default for ServerLayer {
+    #[track_caller]
+    fn default() -> Self {
+        ServerLayer::new()
+    }
+}
+
+impl<S> Layer<S> for ServerLayer {
+    type Service = ServerService<S>;
+
+    fn layer(&self, inner: S) -> ServerService<S> {
+        ServerService { inner, location: self.location }
+    }
+}
+
+/// A service whose requests are recorded: what [`ServerLayer`] makes.
+#[derive(Clone, Debug)]
+pub struct ServerService<S> {
+    inner: S,
+    location: &'static Location<'static>,
+}
+
+impl<S, B, R> Service<Request<B>> for ServerService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ServerFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> ServerFuture<S::Future> {
+        let remote = extract(request.headers());
+        let method = request.method().clone();
+        let method = method.as_str();
+        // The name must have few values: the method alone, as long as no route is known.
+        let fields = [
+            ("otel.name", FieldValue::from(method)),
+            ("otel.kind", FieldValue::from("server")),
+            ("http.request.method", FieldValue::from(method)),
+            ("url.path", FieldValue::from(request.uri().path())),
+        ];
+        let state = remote.as_ref().and_then(|remote: &Remote| remote.state.clone());
+        let parent = remote.map(|remote| remote.parent);
+        let span = DirectSpan::open_as(&CALLSITE, source::SERVER, parent, &fields);
+        let birth =
+            Birth { kind: task_kind::REQUEST, name: method, location: self.location, detached: false };
+        let future = {
+            let _entered = span.enter();
+            self.inner.call(request)
+        };
+        let future = STATE.scope(state, future);
+        ServerFuture { inner: Recorded::unborn(Spanned { inner: future, span, done: false }, birth, None) }
+    }
+}
+
+pin_project! {
+    /// The response to come, recorded as a task.
+    pub struct ServerFuture<F> {
+        #[pin]
+        inner: Recorded<Spanned<tokio::task::futures::TaskLocalFuture<Option<HeaderValue>, F>>>,
+    }
+}
+
+impl<F, R, E> Future for ServerFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().inner.poll(cx)
+    }
+}
+
+pin_project! {
+    /// Enters the server span at each poll, and records what the response says.
+    struct Spanned<F> {
+        #[pin]
+        inner: F,
+        span: DirectSpan,
+        done: bool,
+    }
+
+    impl<F> PinnedDrop for Spanned<F> {
+        fn drop(this: Pin<&mut Self>) {
+            if !this.done {
+                this.span.mark(flags::CANCELLED);
+            }
+        }
+    }
+}
+
+impl<F, R, E> Future for Spanned<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let entered = this.span.enter();
+        let polled = this.inner.poll(cx);
+        drop(entered);
+        let result = ready!(polled);
+        *this.done = true;
+        if this.span.is_recorded() {
+            match &result {
+                Ok(response) => {
+                    let status = response.status();
+                    this.span.record("http.response.status_code", status.as_u16().into());
+                    if status.is_server_error() {
+                        this.span.mark(flags::ERROR);
+                    }
+                }
+                Err(_) => this.span.mark(flags::ERROR),
+            }
+        }
+        Poll::Ready(result)
+    }
+}

@@ -1,0 +1,243 @@
+//! The `tracing` layer: spans and events into the thread's span ring.
+//!
+//! The parent of a span is what tracing says when it says anything; else the thread's current span, which may
+//! be a task's or one of `#[pollscope::instrument]`.
+
+use crate::recorder;
+use crate::span::attribute::{self, FieldValue};
+use crate::span::{Context as SpanContext, OpenSpan};
+use pollscope_wire::layout::{Counter, pack};
+use pollscope_wire::record::{kind, source, span as flags};
+use pollscope_wire::sys;
+use pollscope_wire::table::CallsiteDef;
+use std::fmt;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Filtered;
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+/// What is recorded where `POLLSCOPE_FILTER` says nothing: the spans of the service, not of the libraries
+/// below it.
+const DEFAULT_FILTER: &str = "info,tower_http=debug,h2=off,hyper=off,hyper_util=off,tonic=off,tower=off,rustls=off,tokio=off,runtime=off";
+
+/// The layer that records spans and events: add it to the service's subscriber, before an OpenTelemetry layer.
+///
+/// ```
+/// use tracing_subscriber::prelude::*;
+/// let subscriber = tracing_subscriber::registry().with(pollscope::layer());
+/// # drop(subscriber);
+/// ```
+pub fn layer<S>() -> Filtered<Layer, EnvFilter, S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let said = std::env::var("POLLSCOPE_FILTER").ok().filter(|text| !text.is_empty());
+    let filter = match said.as_deref().map(|text| (text, EnvFilter::try_new(text))) {
+        Some((_, Ok(filter))) => filter,
+        Some((text, Err(error))) => {
+            eprintln!(
+                "pollscope: POLLSCOPE_FILTER {text:?} is no filter ({error}): {DEFAULT_FILTER:?} is used"
+            );
+            EnvFilter::new(DEFAULT_FILTER)
+        }
+        None => EnvFilter::new(DEFAULT_FILTER),
+    };
+    tracing_subscriber::Layer::with_filter(Layer { events: Level::WARN }, filter)
+}
+
+/// Records what passes its filter; see [`layer()`].
+#[derive(Debug)]
+pub struct Layer {
+    /// Events of this level and above are recorded.
+    events: Level,
+}
+
+/// Fields of a span or event, formatted.
+#[derive(Default)]
+struct Fields(Vec<(&'static str, FieldValue<'static>)>);
+
+impl Visit for Fields {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.0.push((field.name(), value.into()));
+    }
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.0.push((field.name(), value.into()));
+    }
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.0.push((field.name(), value.into()));
+    }
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.0.push((field.name(), value.into()));
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.push((field.name(), value.to_owned().into()));
+    }
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.0.push((field.name(), value.to_string().into()));
+    }
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.push((field.name(), format!("{value:?}").into()));
+    }
+}
+
+impl Fields {
+    /// Status that the fields say, as tracing-opentelemetry reads them.
+    fn status(&self) -> u16 {
+        let mut bits = 0;
+        for (key, value) in &self.0 {
+            match (*key, value) {
+                ("otel.status_code", FieldValue::Str(code)) => {
+                    bits |= match code.to_ascii_lowercase().as_str() {
+                        "error" => flags::ERROR,
+                        "ok" => flags::OK,
+                        _ => 0,
+                    }
+                }
+                ("error", FieldValue::Bool(false)) => {}
+                ("error", _) => bits |= flags::ERROR,
+                _ => {}
+            }
+        }
+        bits
+    }
+}
+
+fn severity(level: &Level) -> u8 {
+    match *level {
+        Level::TRACE => 1,
+        Level::DEBUG => 5,
+        Level::INFO => 9,
+        Level::WARN => 13,
+        Level::ERROR => 17,
+    }
+}
+
+fn callsite(r: &mut recorder::Recorder, metadata: &'static Metadata<'static>, what: u8) -> u32 {
+    r.callsite(metadata as *const _ as usize, |global| {
+        global.session.callsite(&CallsiteDef {
+            kind: what,
+            name: metadata.name(),
+            target: metadata.target(),
+            file: metadata.file().unwrap_or(""),
+            line: metadata.line().unwrap_or(0),
+            column: 0,
+            severity: severity(metadata.level()),
+        })
+    })
+}
+
+/// The context of one of tracing's spans, if it is recorded.
+fn context_of<S>(id: &Id, ctx: &Context<'_, S>) -> Option<SpanContext>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    ctx.span(id)?.extensions().get::<OpenSpan>().map(OpenSpan::context)
+}
+
+impl<S> tracing_subscriber::Layer<S> for Layer
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attrs.record(&mut fields);
+        let explicit = attrs.parent().and_then(|parent| context_of(parent, &ctx));
+        let status = fields.status();
+        let open = recorder::with(|r| {
+            let now = sys::tick();
+            let parent = if attrs.is_contextual() { r.entered.last().copied() } else { explicit };
+            let callsite = callsite(r, attrs.metadata(), 2);
+            let task = r.frame.task;
+            let span = OpenSpan::open_under(r, parent, None, callsite, 0, source::CODE, task, now);
+            span.mark(status);
+            for (key, value) in &fields.0 {
+                attribute::of_span(r, &span, key, value, now);
+            }
+            span
+        });
+        if let (Some(open), Some(span)) = (open, ctx.span(id)) {
+            span.extensions_mut().insert(open);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, ctx: Context<'_, S>) {
+        let mut fields = Fields::default();
+        values.record(&mut fields);
+        let Some(span) = ctx.span(id) else { return };
+        let extensions = span.extensions();
+        let Some(open) = extensions.get::<OpenSpan>() else { return };
+        open.mark(fields.status());
+        recorder::with(|r| {
+            let now = sys::tick();
+            for (key, value) in &fields.0 {
+                attribute::of_span(r, open, key, value, now);
+            }
+        });
+    }
+
+    fn on_follows_from(&self, id: &Id, follows: &Id, ctx: Context<'_, S>) {
+        let Some(to) = context_of(follows, &ctx) else { return };
+        let Some(of) = context_of(id, &ctx) else { return };
+        let body = [of.local, to.local, to.trace as u64, (to.trace >> 64) as u64, to.span];
+        recorder::with(|r| r.handle.span.write(kind::LINK, 0, sys::tick(), &body));
+    }
+
+    fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
+        if *event.metadata().level() > self.events {
+            return;
+        }
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let explicit = event.parent().and_then(|parent| context_of(parent, &ctx));
+        recorder::with(|r| {
+            let now = sys::tick();
+            let span = if event.is_contextual() { r.entered.last().copied() } else { explicit };
+            let span = span.map_or(0, |context| context.local);
+            let callsite = callsite(r, event.metadata(), 3);
+            let body = [span, pack(callsite, fields.0.len() as u32)];
+            r.handle.span.write(kind::EVENT, 0, now, &body);
+            for (key, value) in &fields.0 {
+                attribute::of_event(r, span, key, value, now);
+            }
+        });
+    }
+
+    fn on_enter(&self, id: &Id, ctx: Context<'_, S>) {
+        let Some(span) = ctx.span(id) else { return };
+        if let Some(open) = span.extensions().get::<OpenSpan>() {
+            recorder::with(|r| open.enter(r));
+        }
+    }
+
+    fn on_exit(&self, id: &Id, ctx: Context<'_, S>) {
+        let Some(span) = ctx.span(id) else { return };
+        if let Some(open) = span.extensions().get::<OpenSpan>() {
+            recorder::with(|r| open.exit(r));
+        }
+    }
+
+    fn on_close(&self, id: Id, ctx: Context<'_, S>) {
+        let Some(span) = ctx.span(&id) else { return };
+        let Some(open) = span.extensions_mut().remove::<OpenSpan>() else { return };
+        if recorder::with(|r| open.close(r, 0)).is_none()
+            && let Some(global) = crate::state::recording()
+        {
+            global.session.count(Counter::LateEvents);
+        }
+    }
+}
+
+/// Gives a tracing span a parent in another process, before it is entered.
+#[cfg(feature = "tower")]
+pub(crate) fn attach(span: &tracing::Span, remote: crate::span::RemoteParent) {
+    span.with_subscriber(|(id, dispatch)| {
+        let Some(registry) = dispatch.downcast_ref::<tracing_subscriber::Registry>() else { return };
+        let Some(span) = tracing_subscriber::registry::LookupSpan::span(registry, id) else { return };
+        if let Some(open) = span.extensions().get::<OpenSpan>() {
+            recorder::with(|r| open.attach(r, remote));
+        }
+    });
+}

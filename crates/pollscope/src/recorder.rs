@@ -1,0 +1,375 @@
+//! The thread's half of recording: its rings, words, rows and free slots, all reached through [`with`].
+//!
+//! A thread registers at its first event and retires at its exit. After that it records nothing more, and
+//! never registers again: another thread-local's destructor may still wake or drop tasks, and must find
+//! nothing here that panics. No user code runs inside [`with`], and nothing in it calls [`with`] again.
+
+use crate::span::Context;
+use crate::state::{self, Global};
+use pollscope_wire::ids::Who;
+use pollscope_wire::layout::{Counter, row, words};
+use pollscope_wire::session::{Registration, Row, ThreadHandle};
+use pollscope_wire::{seq, sys};
+use std::cell::{Cell, UnsafeCell};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Free slot numbers that a thread keeps for itself at most; beyond it half go back.
+const KEPT_SLOTS: usize = 256;
+/// Slot numbers fetched at a time.
+const FETCHED_SLOTS: usize = 64;
+/// How long after a final poll a wake is still taken as caused by it, in ticks of 3 GHz: about 20 µs.
+const COMPLETING_TICKS: u64 = 60_000;
+
+/// What a thread is, told by hooks and thread workers before its first event.
+#[derive(Clone, Copy)]
+pub(crate) struct Kind {
+    pub kind: u8,
+    pub runtime: u32,
+}
+
+impl Kind {
+    pub const MAIN: u8 = 1;
+    pub const WORKER: u8 = Registration::WORKER;
+    pub const BLOCKING: u8 = 3;
+    pub const THREAD_WORKER: u8 = 4;
+    pub const OTHER: u8 = 5;
+}
+
+/// The thread's recorder.
+pub(crate) struct Recorder {
+    pub global: &'static Global,
+    pub handle: ThreadHandle,
+    pub runtime: u32,
+    /// The innermost task being polled, and the ticks of its frame.
+    pub frame: Frame,
+    /// Entered spans and, below them, what the polls made current: the last is the current one.
+    pub entered: Vec<Context>,
+    /// A task that just ended here, or whose future is being dropped.
+    pub completing: (Who, u64),
+    pub parked_since: u64,
+    rows: Vec<Option<Row>>,
+    keys: HashMap<KeyPlace, u32, Mix>,
+    callsites: HashMap<usize, u32, Mix>,
+    strings: HashMap<(usize, usize), u32, Mix>,
+    free_tasks: Vec<u32>,
+    free_spans: Vec<u32>,
+}
+
+/// What a poll under way knows; saved and restored by an inner one.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Frame {
+    /// 0: no task.
+    pub task: u64,
+    pub start: u64,
+    pub outer_start: u64,
+    /// Ticks of inner polls.
+    pub inner: u64,
+    /// The task's scheduled total, this poll's included.
+    pub scheduled: u64,
+    pub self_wakes: u64,
+    pub clones: u64,
+    pub drops: u64,
+    /// A child whose result was seen.
+    pub entered: usize,
+}
+
+/// What a row key is found by: addresses of the location and of the type's name, the name's hash, and more.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct KeyPlace {
+    pub location: usize,
+    pub future: usize,
+    pub name: u64,
+    pub what: u32,
+    pub runtime: u32,
+}
+
+/// A hasher for keys that are addresses: mixes words.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Mix(u64);
+
+impl std::hash::BuildHasher for Mix {
+    type Hasher = Mix;
+    fn build_hasher(&self) -> Mix {
+        Mix(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+impl std::hash::Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0 ^ word).wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(29);
+    }
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(word as u64);
+    }
+}
+
+struct Local {
+    kind: Cell<Option<Kind>>,
+    tried: Cell<bool>,
+    recorder: UnsafeCell<Option<Box<Recorder>>>,
+}
+
+thread_local! {
+    static LOCAL: Local = const {
+        Local { kind: Cell::new(None), tried: Cell::new(false), recorder: UnsafeCell::new(None) }
+    };
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        let Some(recorder) = self.recorder.get_mut().take() else { return };
+        if recorder.global.is_on() {
+            let Recorder { global, handle, free_tasks, free_spans, .. } = *recorder;
+            global.session.tasks().give(&free_tasks);
+            global.session.spans().give(&free_spans);
+            global.session.retire(handle);
+        } else {
+            // A forked child: what it has is a copy of its parent's.
+            std::mem::forget(recorder);
+        }
+    }
+}
+
+/// Says what this thread is, before its first event.
+pub(crate) fn set_kind(kind: Kind) {
+    let _ = LOCAL.try_with(|local| local.kind.set(Some(kind)));
+}
+
+/// Runs `f` with this thread's recorder. `None`: nothing is recorded here (no session, off, a forked child, no
+/// room for the thread, or the thread is past its end).
+#[inline]
+pub(crate) fn with<R>(f: impl FnOnce(&mut Recorder) -> R) -> Option<R> {
+    let global = state::recording()?;
+    LOCAL
+        .try_with(|local| {
+            // SAFETY: the recorder is this thread's alone, and `with` is not entered again while `f` runs: no
+            // closure given to it calls user code or `with` (module rule), and signal handlers do not use it.
+            let slot = unsafe { &mut *local.recorder.get() };
+            if slot.is_none() {
+                register(global, local, slot);
+            }
+            slot.as_deref_mut().map(f)
+        })
+        .unwrap_or_else(|_| {
+            global.session.count(Counter::LateEvents);
+            None
+        })
+}
+
+#[cold]
+#[inline(never)]
+fn register(global: &'static Global, local: &Local, slot: &mut Option<Box<Recorder>>) {
+    if local.tried.replace(true) {
+        return;
+    }
+    let worker = tokio::runtime::worker_index();
+    let kind = match local.kind.get() {
+        // The pool's threads all begin alike; only now is it known which of them are workers.
+        Some(kind) if kind.kind == Kind::BLOCKING && worker.is_some() => Kind { kind: Kind::WORKER, ..kind },
+        Some(kind) => kind,
+        None => Kind {
+            kind: if worker.is_some() { Kind::WORKER } else { Kind::OTHER },
+            runtime: crate::runtime::current_number(global),
+        },
+    };
+    let thread = std::thread::current();
+    let registration = Registration {
+        kind: kind.kind,
+        name: thread.name().unwrap_or(""),
+        runtime: kind.runtime,
+        worker: worker.map(|index| index as u16),
+    };
+    let Some(handle) = global.session.register(&registration) else { return };
+    *slot = Some(Box::new(Recorder {
+        global,
+        handle,
+        runtime: kind.runtime,
+        frame: Frame::default(),
+        entered: Vec::with_capacity(16),
+        completing: (Who::UNKNOWN, 0),
+        parked_since: 0,
+        rows: Vec::new(),
+        keys: HashMap::with_hasher(Mix::default()),
+        callsites: HashMap::with_hasher(Mix::default()),
+        strings: HashMap::with_hasher(Mix::default()),
+        free_tasks: Vec::new(),
+        free_spans: Vec::new(),
+    }));
+}
+
+/// Adds to a word that only this thread writes.
+#[inline]
+pub(crate) fn add(word: &AtomicU64, n: u64) {
+    word.store(word.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+}
+
+impl Recorder {
+    /// Shows what is being polled, and the current span, in the thread's words.
+    #[inline]
+    pub fn show(&self) {
+        let own = self.handle.words;
+        let span = self.entered.last().map_or(0, |context| context.local);
+        seq::write(&own[words::SEQ], || {
+            own[words::TASK].store(self.frame.task, Ordering::Relaxed);
+            own[words::POLL_START].store(self.frame.start, Ordering::Relaxed);
+            own[words::OUTER_START].store(self.frame.outer_start, Ordering::Relaxed);
+            own[words::SPAN].store(span, Ordering::Relaxed);
+        });
+    }
+
+    /// Who this thread is to a task that it wakes.
+    #[inline]
+    pub fn who(&self) -> Who {
+        if self.frame.task != 0 {
+            return Who::new(Who::TASK, self.frame.task);
+        }
+        if self.parked_since != 0 {
+            return Who::new(Who::DRIVER, self.handle.writer);
+        }
+        let (completing, at) = self.completing;
+        if completing != Who::UNKNOWN && sys::tick().saturating_sub(at) < COMPLETING_TICKS {
+            return completing;
+        }
+        Who::new(Who::THREAD, self.handle.writer)
+    }
+
+    /// The row of a key, on this thread.
+    #[inline]
+    pub fn row(&mut self, key: u32) -> Option<Row> {
+        match self.rows.get(key as usize) {
+            Some(Some(row)) => Some(row),
+            _ => self.make_row(key),
+        }
+    }
+
+    #[cold]
+    fn make_row(&mut self, key: u32) -> Option<Row> {
+        let at = key as usize;
+        if self.rows.len() <= at {
+            self.rows.resize(at + 1, None);
+        }
+        self.rows[at] = self.global.session.row(self.handle.slot, key);
+        self.rows[at]
+    }
+
+    /// Counts one in a row's word.
+    #[inline]
+    pub fn count(&mut self, key: u32, word: usize) {
+        if let Some(row) = self.row(key) {
+            add(&row[word], 1);
+        }
+    }
+
+    /// Counts a length in a row's histogram.
+    #[inline]
+    pub fn measure(row: Row, histogram: usize, ticks: u64) {
+        debug_assert!(histogram == row::FIRST_HISTOGRAM || histogram == row::SECOND_HISTOGRAM);
+        add(&row[histogram + pollscope_wire::hist::bucket(ticks)], 1);
+    }
+
+    /// A key by its place, made once by `make`.
+    #[inline]
+    pub fn key(&mut self, place: KeyPlace, make: impl FnOnce(&Global) -> u32) -> u32 {
+        if let Some(key) = self.keys.get(&place) {
+            return *key;
+        }
+        let key = make(self.global);
+        // Names may come without end: what is cached is bounded, the session's own table is too.
+        if self.keys.len() < 4096 {
+            self.keys.insert(place, key);
+        }
+        key
+    }
+
+    /// A callsite by its address, made once by `make`.
+    pub fn callsite(&mut self, address: usize, make: impl FnOnce(&Global) -> u32) -> u32 {
+        if let Some(id) = self.callsites.get(&address) {
+            return *id;
+        }
+        let id = make(self.global);
+        self.callsites.insert(address, id);
+        id
+    }
+
+    /// A static string's id, by its address.
+    pub fn static_string(&mut self, text: &'static str) -> u32 {
+        let place = (text.as_ptr() as usize, text.len());
+        if let Some(id) = self.strings.get(&place) {
+            return *id;
+        }
+        let id = self.global.session.string(text);
+        self.strings.insert(place, id);
+        id
+    }
+
+    /// A free task slot's number.
+    #[inline]
+    pub fn take_task(&mut self) -> Option<u32> {
+        if self.free_tasks.is_empty() {
+            self.global.session.take_slots(self.global.session.tasks(), FETCHED_SLOTS, &mut self.free_tasks);
+        }
+        self.free_tasks.pop()
+    }
+
+    /// Gives a task slot back.
+    #[inline]
+    pub fn give_task(&mut self, slot: u32) {
+        self.free_tasks.push(slot);
+        if self.free_tasks.len() > KEPT_SLOTS {
+            let half = self.free_tasks.split_off(KEPT_SLOTS / 2);
+            self.global.session.tasks().give(&half);
+        }
+    }
+
+    /// A free span slot's number.
+    #[inline]
+    pub fn take_span(&mut self) -> Option<u32> {
+        if self.free_spans.is_empty() {
+            self.global.session.take_slots(self.global.session.spans(), FETCHED_SLOTS, &mut self.free_spans);
+        }
+        self.free_spans.pop()
+    }
+
+    /// Gives a span slot back.
+    #[inline]
+    pub fn give_span(&mut self, slot: u32) {
+        self.free_spans.push(slot);
+        if self.free_spans.len() > KEPT_SLOTS {
+            let half = self.free_spans.split_off(KEPT_SLOTS / 2);
+            self.global.session.spans().give(&half);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::hash::{BuildHasher, Hash};
+
+    #[test]
+    fn addresses_close_to_one_another_hash_apart() {
+        let hash = |location: usize| {
+            let place = KeyPlace { location, future: 0, name: 0, what: 0, runtime: 0 };
+            let mut hasher = Mix::default().build_hasher();
+            place.hash(&mut hasher);
+            std::hash::Hasher::finish(&hasher)
+        };
+        let hashes: std::collections::HashSet<u64> =
+            (0..1000).map(|n| hash(0x5555_0000 + n * 24) & 0xffff).collect();
+        assert!(hashes.len() > 900, "{} of 1000 in 65536 places", hashes.len());
+    }
+}

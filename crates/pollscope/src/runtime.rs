@@ -1,0 +1,222 @@
+//! Runtimes: their threads are told apart by hooks, beside the user's own.
+
+use crate::recorder::{self, Kind};
+use crate::state::{self, Global};
+use crate::task::{Birth, Recorded};
+use pollscope_wire::layout::{runtime as words, words as thread_words};
+use pollscope_wire::record::{kind, task_kind};
+use pollscope_wire::sys;
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::panic::Location;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
+
+type Callback = Arc<dyn Fn() + Send + Sync>;
+
+/// Builds a runtime whose threads are recorded: what [`runtime`] returns.
+#[must_use = "a builder does nothing until `build`"]
+pub struct RuntimeBuilder<'a> {
+    inner: &'a mut Builder,
+    name: Option<String>,
+    start: Option<Callback>,
+    stop: Option<Callback>,
+    park: Option<Callback>,
+    unpark: Option<Callback>,
+}
+
+/// Adds pollscope's hooks to a runtime built by hand. tokio keeps one callback of each kind: give the
+/// service's own ones here, and both run.
+pub fn runtime(builder: &mut Builder) -> RuntimeBuilder<'_> {
+    RuntimeBuilder { inner: builder, name: None, start: None, stop: None, park: None, unpark: None }
+}
+
+impl RuntimeBuilder<'_> {
+    /// The name that tells this runtime from others.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The service's own callback, as [`Builder::on_thread_start`] takes it.
+    pub fn on_thread_start(mut self, run: impl Fn() + Send + Sync + 'static) -> Self {
+        self.start = Some(Arc::new(run));
+        self
+    }
+
+    /// The service's own callback, as [`Builder::on_thread_stop`] takes it.
+    pub fn on_thread_stop(mut self, run: impl Fn() + Send + Sync + 'static) -> Self {
+        self.stop = Some(Arc::new(run));
+        self
+    }
+
+    /// The service's own callback, as [`Builder::on_thread_park`] takes it.
+    pub fn on_thread_park(mut self, run: impl Fn() + Send + Sync + 'static) -> Self {
+        self.park = Some(Arc::new(run));
+        self
+    }
+
+    /// The service's own callback, as [`Builder::on_thread_unpark`] takes it.
+    pub fn on_thread_unpark(mut self, run: impl Fn() + Send + Sync + 'static) -> Self {
+        self.unpark = Some(Arc::new(run));
+        self
+    }
+
+    /// Builds the runtime.
+    pub fn build(self) -> io::Result<Runtime> {
+        let RuntimeBuilder { inner, name, start, stop, park, unpark } = self;
+        let number = Arc::new(AtomicU32::new(0));
+        let of_threads = number.clone();
+        inner.on_thread_start(move || {
+            let runtime = of_threads.load(Ordering::Relaxed);
+            recorder::set_kind(Kind { kind: Kind::BLOCKING, runtime });
+            if let Some(start) = &start {
+                start();
+            }
+        });
+        inner.on_thread_stop(move || {
+            if let Some(stop) = &stop {
+                stop();
+            }
+        });
+        let alive: Arc<Alive> = Arc::new(Alive::default());
+        let read = alive.clone();
+        inner.on_thread_park(move || {
+            parked(&read);
+            if let Some(park) = &park {
+                park();
+            }
+        });
+        inner.on_thread_unpark(move || {
+            if let Some(unpark) = &unpark {
+                unpark();
+            }
+            unparked();
+        });
+        // The number must stand before the threads start: they ask for it at once.
+        if let Some(global) = state::recording() {
+            number.store(reserve(global, name.as_deref()), Ordering::Relaxed);
+        }
+        let runtime = inner.build()?;
+        let number = number.load(Ordering::Relaxed);
+        if let Some(global) = state::recording() {
+            describe(global, number, runtime.handle());
+            numbers().lock().unwrap_or_else(PoisonError::into_inner).insert(runtime.handle().id(), number);
+            let _ = alive.runtime.set((runtime.handle().metrics(), number));
+        }
+        Ok(runtime)
+    }
+}
+
+impl std::fmt::Debug for RuntimeBuilder<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RuntimeBuilder").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// What a runtime says of itself, read at a park at most once a second by whichever thread comes first.
+#[derive(Default)]
+struct Alive {
+    runtime: OnceLock<(tokio::runtime::RuntimeMetrics, u32)>,
+    last: AtomicU64,
+}
+
+/// Ticks between two readings: a second or less at any rate that a counter runs at.
+const READ_EVERY: u64 = 1_000_000_000;
+
+impl Alive {
+    fn read(&self, global: &Global, now: u64) {
+        let last = self.last.load(Ordering::Relaxed);
+        if now.saturating_sub(last) < READ_EVERY && last != 0 {
+            return;
+        }
+        self.last.store(now, Ordering::Relaxed);
+        let Some((metrics, number)) = self.runtime.get() else { return };
+        if let Some(entry) = global.session.runtime_words(*number) {
+            entry[words::ALIVE].store(metrics.num_alive_tasks() as u64, Ordering::Relaxed);
+            entry[words::READ].store(now, Ordering::Relaxed);
+        }
+    }
+}
+
+fn parked(alive: &Alive) {
+    let now = recorder::with(|r| {
+        let now = sys::tick();
+        r.parked_since = now;
+        let since = now.saturating_sub(r.global.session.start_tick());
+        r.handle.words[thread_words::PARK].store(since << 8 | 1, Ordering::Relaxed);
+        now
+    });
+    if let (Some(now), Some(global)) = (now, state::recording()) {
+        alive.read(global, now);
+    }
+}
+
+fn unparked() {
+    recorder::with(|r| {
+        let now = sys::tick();
+        let since = std::mem::take(&mut r.parked_since);
+        let word = now.saturating_sub(r.global.session.start_tick()) << 8;
+        r.handle.words[thread_words::PARK].store(word, Ordering::Relaxed);
+        if since != 0 {
+            r.handle.poll.write(kind::PARK, 0, now, &[now.saturating_sub(since)]);
+        }
+    });
+}
+
+fn numbers() -> &'static Mutex<HashMap<tokio::runtime::Id, u32>> {
+    static NUMBERS: OnceLock<Mutex<HashMap<tokio::runtime::Id, u32>>> = OnceLock::new();
+    NUMBERS.get_or_init(Default::default)
+}
+
+fn reserve(global: &Global, name: Option<&str>) -> u32 {
+    static UNNAMED: AtomicU32 = AtomicU32::new(0);
+    match name {
+        Some(name) => global.session.runtime(name, true, 0),
+        None => match UNNAMED.fetch_add(1, Ordering::Relaxed) {
+            0 => global.session.runtime("main", true, 0),
+            n => global.session.runtime(&format!("runtime-{}", n + 1), true, 0),
+        },
+    }
+}
+
+fn describe(global: &Global, number: u32, handle: &Handle) {
+    if let Some(entry) = global.session.runtime_words(number) {
+        let flavour = 1 + (handle.runtime_flavor() != RuntimeFlavor::CurrentThread) as u32;
+        let workers = handle.metrics().num_workers() as u32;
+        entry[words::FLAVOUR].store(pollscope_wire::layout::pack(flavour, workers), Ordering::Relaxed);
+    }
+}
+
+/// The number of the runtime that this thread is in, registered now if it was built without us. 0: none.
+pub(crate) fn current_number(global: &Global) -> u32 {
+    let Ok(handle) = Handle::try_current() else { return 0 };
+    let mut numbers = numbers().lock().unwrap_or_else(PoisonError::into_inner);
+    *numbers.entry(handle.id()).or_insert_with(|| {
+        let number = reserve(global, None);
+        describe(global, number, &handle);
+        number
+    })
+}
+
+/// Runs main's future: opens the session, builds the runtime, and closes the session when all is over.
+#[track_caller]
+pub fn run_main<F: Future>(builder: &mut Builder, service: Option<&str>, future: F) -> F::Output {
+    let mut config = crate::Config::from_env();
+    if let Some(name) = service {
+        config = config.service(name);
+    }
+    let _guard = config.init();
+    let runtime = match runtime(builder).build() {
+        Ok(runtime) => runtime,
+        Err(error) => panic!("failed building the runtime: {error}"),
+    };
+    let number = state::recording().and_then(|_| {
+        numbers().lock().unwrap_or_else(PoisonError::into_inner).get(&runtime.handle().id()).copied()
+    });
+    recorder::set_kind(Kind { kind: Kind::MAIN, runtime: number.unwrap_or(0) });
+    let birth = Birth { kind: task_kind::MAIN, name: "main", location: Location::caller(), detached: false };
+    runtime.block_on(Recorded::new(future, birth))
+}

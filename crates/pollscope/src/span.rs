@@ -1,0 +1,355 @@
+//! Spans: opened, entered, left and closed, in private memory, in a slot and in records.
+//!
+//! One type serves all: spans of `tracing`, of `#[pollscope::instrument]`, of tasks, jobs and requests.
+
+pub(crate) mod attribute;
+mod context;
+pub mod direct;
+mod sampler;
+
+pub(crate) use context::Context;
+pub use context::{Current, current};
+pub use direct::result_error;
+pub(crate) use sampler::Sampler;
+
+use crate::recorder::{KeyPlace, Recorder, add};
+use crate::task::Generations;
+use pollscope_wire::ids::{self, ID_MASK};
+use pollscope_wire::layout::{Counter, RowKind, pack, row, span};
+use pollscope_wire::record::{self, Totals, kind, span as flags};
+use pollscope_wire::session::SpanSlot;
+use pollscope_wire::table::KeyDef;
+use pollscope_wire::{seq, sys};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// A parent in another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RemoteParent {
+    pub trace: u128,
+    pub span: u64,
+    pub sampled: bool,
+}
+
+/// An open span. It is ended explicitly, by [`OpenSpan::close`] or one of its kin.
+pub(crate) struct OpenSpan {
+    open: record::SpanOpen,
+    opened: u64,
+    slot: Option<(u32, SpanSlot)>,
+    trace_high: AtomicU64,
+    trace_low: AtomicU64,
+    span_id: u64,
+    parent_id: AtomicU64,
+    flags: AtomicU32,
+    scheduled_at_open: u64,
+    depth: AtomicU32,
+    busy: AtomicU64,
+    entered: AtomicU64,
+    last_exit: AtomicU64,
+    scheduled_at_exit: AtomicU64,
+    attributes: AtomicU32,
+    dropped: AtomicU32,
+}
+
+static GENERATIONS: Generations = Generations::new();
+/// Generation of spans that found no slot: they share its number.
+static WITHOUT_SLOT: AtomicU64 = AtomicU64::new(0);
+
+impl OpenSpan {
+    /// Opens a child of a span of this process.
+    pub fn open(
+        r: &mut Recorder,
+        parent: Context,
+        callsite: u32,
+        name: u32,
+        source: u8,
+        task: u64,
+        now: u64,
+    ) -> OpenSpan {
+        OpenSpan::open_under(r, Some(parent), None, callsite, name, source, task, now)
+    }
+
+    /// Opens a span under a local parent, else a remote one, else as a root.
+    #[allow(clippy::too_many_arguments, reason = "what a span is made of, in one place")]
+    pub fn open_under(
+        r: &mut Recorder,
+        parent: Option<Context>,
+        remote: Option<RemoteParent>,
+        callsite: u32,
+        name: u32,
+        source: u8,
+        task: u64,
+        now: u64,
+    ) -> OpenSpan {
+        let session = r.global.session;
+        let slot = r.take_span().and_then(|number| Some((number, session.span(number)?)));
+        let local = match slot {
+            Some((number, _)) => ids::id(GENERATIONS.next(number), number),
+            None => {
+                session.count(Counter::SpansWithoutSlot);
+                ids::id(WITHOUT_SLOT.fetch_add(1, Ordering::Relaxed) + 1, ids::NO_SLOT)
+            }
+        };
+        let seed = session.seed();
+        let (trace, parent_id, sampled, is_remote) = match (parent, remote) {
+            (Some(parent), _) => (parent.trace, parent.span, parent.sampled, false),
+            (None, Some(remote)) => {
+                (remote.trace, remote.span, r.global.sampler.with_parent(remote.sampled, remote.trace), true)
+            }
+            (None, None) => {
+                let trace = ids::otel_trace_id(seed, local);
+                (trace, 0, r.global.sampler.root(trace), false)
+            }
+        };
+        let mut bits = flags::IDS;
+        bits |= if sampled { flags::SAMPLED } else { 0 };
+        bits |= if is_remote { flags::REMOTE_PARENT } else { 0 };
+        let open = record::SpanOpen {
+            span: local,
+            parent: parent.map_or(0, |parent| parent.local),
+            callsite,
+            name,
+            task,
+            source,
+        };
+        let span_id = ids::otel_span_id(seed, local);
+        let scheduled_at_open = r.frame.scheduled;
+        if let Some((_, slot)) = slot {
+            seq::write(&slot[span::SEQ], || {
+                let set = |word: usize, value: u64| slot[word].store(value, Ordering::Relaxed);
+                set(span::ID, local);
+                set(span::PARENT, open.parent);
+                set(span::CALLSITE, pack(callsite, name));
+                set(span::OPENED, now);
+                set(span::TASK, task & ID_MASK | (source as u64) << 56);
+                set(span::TRACE, trace as u64);
+                set(span::TRACE + 1, (trace >> 64) as u64);
+                set(span::SPAN_ID, span_id);
+                set(span::PARENT_ID, parent_id);
+                set(span::FLAGS, bits as u64);
+                set(span::BUSY, 0);
+                set(span::ENTERED, 0);
+                set(span::LAST_EXIT, 0);
+                set(span::SCHEDULED_AT_OPEN, scheduled_at_open);
+                set(span::SCHEDULED_AT_EXIT, scheduled_at_open);
+            });
+        }
+        r.handle.span.write(kind::SPAN_OPEN, 0, now, &open.encode());
+        OpenSpan {
+            open,
+            opened: now,
+            slot,
+            trace_high: AtomicU64::new((trace >> 64) as u64),
+            trace_low: AtomicU64::new(trace as u64),
+            span_id,
+            parent_id: AtomicU64::new(parent_id),
+            flags: AtomicU32::new(bits as u32),
+            scheduled_at_open,
+            depth: AtomicU32::new(0),
+            busy: AtomicU64::new(0),
+            entered: AtomicU64::new(0),
+            last_exit: AtomicU64::new(0),
+            scheduled_at_exit: AtomicU64::new(scheduled_at_open),
+            attributes: AtomicU32::new(0),
+            dropped: AtomicU32::new(0),
+        }
+    }
+
+    /// Its local id.
+    pub fn local(&self) -> u64 {
+        self.open.span
+    }
+
+    fn trace(&self) -> u128 {
+        (self.trace_high.load(Ordering::Relaxed) as u128) << 64
+            | self.trace_low.load(Ordering::Relaxed) as u128
+    }
+
+    fn has(&self, bit: u16) -> bool {
+        self.flags.load(Ordering::Relaxed) & bit as u32 != 0
+    }
+
+    /// Marks its status or fate: bits of [`record::span`].
+    pub fn mark(&self, bits: u16) {
+        self.flags.fetch_or(bits as u32, Ordering::Relaxed);
+    }
+
+    /// What its children need of it.
+    pub fn context(&self) -> Context {
+        Context {
+            local: self.open.span,
+            trace: self.trace(),
+            span: self.span_id,
+            sampled: self.has(flags::SAMPLED),
+        }
+    }
+
+    /// Gives it a parent in another process, before it has children.
+    #[cfg(feature = "tracing")]
+    pub fn attach(&self, r: &mut Recorder, remote: RemoteParent) {
+        let sampled = r.global.sampler.with_parent(remote.sampled, remote.trace);
+        self.trace_high.store((remote.trace >> 64) as u64, Ordering::Relaxed);
+        self.trace_low.store(remote.trace as u64, Ordering::Relaxed);
+        self.parent_id.store(remote.span, Ordering::Relaxed);
+        let old = self.flags.load(Ordering::Relaxed) & !(flags::SAMPLED as u32);
+        let bits = old | flags::REMOTE_PARENT as u32 | if sampled { flags::SAMPLED as u32 } else { 0 };
+        self.flags.store(bits, Ordering::Relaxed);
+        if let Some((_, slot)) = self.slot {
+            seq::write(&slot[span::SEQ], || {
+                slot[span::TRACE].store(remote.trace as u64, Ordering::Relaxed);
+                slot[span::TRACE + 1].store((remote.trace >> 64) as u64, Ordering::Relaxed);
+                slot[span::PARENT_ID].store(remote.span, Ordering::Relaxed);
+                slot[span::FLAGS].store(bits as u64, Ordering::Relaxed);
+            });
+        }
+        let body =
+            [self.open.span, remote.trace as u64, (remote.trace >> 64) as u64, self.span_id, remote.span];
+        r.handle.span.write(kind::SPAN_IDS, bits as u16, sys::tick(), &body);
+    }
+
+    /// Enters it on this thread.
+    pub fn enter(&self, r: &mut Recorder) {
+        if self.depth.fetch_add(1, Ordering::Relaxed) == 0 {
+            let now = sys::tick();
+            let busy = self.busy.fetch_sub(now, Ordering::Relaxed).wrapping_sub(now);
+            let entered = self.entered.fetch_add(1, Ordering::Relaxed) + 1;
+            if let Some((_, slot)) = self.slot {
+                slot[span::BUSY].store(busy, Ordering::Relaxed);
+                slot[span::ENTERED].store(entered, Ordering::Relaxed);
+            }
+        }
+        r.entered.push(self.context());
+        r.show();
+    }
+
+    /// Leaves it on this thread.
+    pub fn exit(&self, r: &mut Recorder) {
+        if let Some(at) = r.entered.iter().rposition(|context| context.local == self.open.span) {
+            r.entered.remove(at);
+            r.show();
+        }
+        if self.depth.fetch_sub(1, Ordering::Relaxed) != 1 {
+            return;
+        }
+        let now = sys::tick();
+        let busy = self.busy.fetch_add(now, Ordering::Relaxed).wrapping_add(now);
+        self.last_exit.store(now, Ordering::Relaxed);
+        if r.frame.task == self.open.task {
+            self.scheduled_at_exit.store(r.frame.scheduled, Ordering::Relaxed);
+        } else {
+            self.mark(flags::ESTIMATED);
+        }
+        if let Some((_, slot)) = self.slot {
+            slot[span::BUSY].store(busy, Ordering::Relaxed);
+            slot[span::LAST_EXIT].store(now, Ordering::Relaxed);
+            slot[span::SCHEDULED_AT_EXIT]
+                .store(self.scheduled_at_exit.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    /// Takes room for one more attribute; `false`: it is over the limit, and counted.
+    pub fn admit_attribute(&self, limit: u32) -> bool {
+        if self.attributes.load(Ordering::Relaxed) >= limit {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        self.attributes.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Closes it: it ended at its last exit, or now if it was never entered.
+    pub fn close(&self, r: &mut Recorder, status: u16) {
+        let now = sys::tick();
+        let entered = self.entered.load(Ordering::Relaxed);
+        let (ended, busy) = match (entered, self.depth.load(Ordering::Relaxed)) {
+            (0, _) => (now, now - self.opened.min(now)),
+            (_, 0) => (self.last_exit.load(Ordering::Relaxed), self.busy.load(Ordering::Relaxed)),
+            // Closed while entered: as if it were left now.
+            _ => (now, self.busy.load(Ordering::Relaxed).wrapping_add(now)),
+        };
+        let grown = self.scheduled_at_exit.load(Ordering::Relaxed).saturating_sub(self.scheduled_at_open);
+        let scheduled = if self.has(flags::ESTIMATED) { 0 } else { grown };
+        self.end(r, now, ended, busy, scheduled, entered, status);
+    }
+
+    /// Ends it with its task.
+    pub fn end_as_task(&self, r: &mut Recorder, totals: &Totals, now: u64, status: u16) {
+        self.end(r, now, now, totals.busy, totals.scheduled, totals.polls, status);
+    }
+
+    /// Ends it with its job: the time in the queue is its scheduled time.
+    pub fn end_as_job(&self, r: &mut Recorder, busy: u64, queued: u64, now: u64, status: u16) {
+        self.end(r, now, now, busy, queued, 1, status);
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the one place where a span's end is written")]
+    fn end(
+        &self,
+        r: &mut Recorder,
+        now: u64,
+        ended: u64,
+        busy: u64,
+        scheduled: u64,
+        polls: u64,
+        status: u16,
+    ) {
+        let ended = ended.max(self.opened);
+        let duration = ended - self.opened;
+        let busy = busy.min(duration);
+        let mut bits = self.flags.load(Ordering::Relaxed) as u16 | status;
+        let scheduled = if scheduled > duration - busy {
+            bits |= flags::ESTIMATED;
+            duration - busy
+        } else {
+            scheduled
+        };
+        let told = record::SpanEnd {
+            open: self.open,
+            flags: bits,
+            opened: self.opened,
+            ended,
+            busy,
+            scheduled,
+            polls,
+            attributes: self.attributes.load(Ordering::Relaxed),
+            dropped: self.dropped.load(Ordering::Relaxed),
+            ids: record::SpanIds {
+                trace: self.trace(),
+                span: self.span_id,
+                parent: self.parent_id.load(Ordering::Relaxed),
+            },
+        };
+        let (bits, body) = told.encode();
+        r.handle.span.write(kind::SPAN_END, bits, now, &body);
+        let place = KeyPlace {
+            location: self.open.callsite as usize,
+            future: 1,
+            name: self.open.name as u64,
+            what: 256 + self.open.source as u32,
+            runtime: 0,
+        };
+        let (callsite, name, source) = (self.open.callsite, self.open.name, self.open.source);
+        let key = r.key(place, |global| {
+            let what = source as u32;
+            global.session.key(KeyDef {
+                kind: RowKind::Span as u8,
+                runtime: 0,
+                callsite,
+                name,
+                future: 0,
+                what,
+            })
+        });
+        if let Some(row) = r.row(key) {
+            add(&row[row::SPAWNED], 1);
+            add(&row[row::BUSY], busy);
+            add(&row[row::SCHEDULED], scheduled);
+            add(&row[row::PANICKED], (bits & flags::ERROR != 0) as u64);
+            add(&row[row::POLLS], (bits & flags::SAMPLED != 0) as u64);
+            Recorder::measure(row, row::FIRST_HISTOGRAM, duration);
+        }
+        if let Some((number, slot)) = self.slot {
+            seq::write(&slot[span::SEQ], || slot[span::ID].store(0, Ordering::Relaxed));
+            r.give_span(number);
+        }
+    }
+}

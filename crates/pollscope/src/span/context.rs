@@ -1,0 +1,57 @@
+//! The current span: what children inherit, and what [`current`] shows.
+
+use crate::recorder;
+
+/// What a span's children need of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Context {
+    pub local: u64,
+    pub trace: u128,
+    pub span: u64,
+    pub sampled: bool,
+}
+
+/// The current span and task, as [`current`] found them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Current {
+    trace: u128,
+    span: u64,
+    sampled: bool,
+    task: u64,
+}
+
+impl Current {
+    /// The trace id, if there is a current span; it prints as 32 hexadecimal digits by `{:032x}`.
+    pub fn trace_id(&self) -> Option<u128> {
+        (self.trace != 0).then_some(self.trace)
+    }
+
+    /// The span id, if there is a current span; it prints as 16 hexadecimal digits by `{:016x}`.
+    pub fn span_id(&self) -> Option<u64> {
+        (self.span != 0).then_some(self.span)
+    }
+
+    /// Whether the trace is exported.
+    pub fn sampled(&self) -> bool {
+        self.sampled
+    }
+
+    /// pollscope's id of the current task.
+    pub fn task_id(&self) -> Option<u64> {
+        (self.task != 0).then_some(self.task)
+    }
+}
+
+/// The current span and task of this thread. Allocates nothing.
+pub fn current() -> Current {
+    recorder::with(|r| {
+        let span = r.entered.last();
+        Current {
+            trace: span.map_or(0, |span| span.trace),
+            span: span.map_or(0, |span| span.span),
+            sampled: span.is_some_and(|span| span.sampled),
+            task: r.frame.task,
+        }
+    })
+    .unwrap_or_default()
+}

@@ -1,0 +1,105 @@
+//! The process's one session, and whether recording is on.
+//!
+//! Recording is on while the enable word reads 1. It lies on a page that a forked child finds wiped, so the
+//! child records nothing into its parent's session; closing the session stores 0.
+
+use pollscope_wire::layout::State;
+use pollscope_wire::session::Session;
+use pollscope_wire::sys;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The session and what goes with it.
+pub(crate) struct Global {
+    pub session: &'static Session,
+    enabled: &'static AtomicU64,
+    /// Poll time above which a poll counts as slow, in ticks as far as they are known at start.
+    pub slow_poll_ticks: u64,
+    pub sampler: crate::span::Sampler,
+}
+
+impl Global {
+    /// Whether this process records.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.enabled.load(Ordering::Relaxed) == 1
+    }
+}
+
+static GLOBAL: OnceLock<Global> = OnceLock::new();
+
+/// The session, if there is one.
+#[inline]
+pub(crate) fn global() -> Option<&'static Global> {
+    GLOBAL.get()
+}
+
+/// The session, if there is one and this process records.
+#[inline]
+pub(crate) fn recording() -> Option<&'static Global> {
+    GLOBAL.get().filter(|global| global.is_on())
+}
+
+/// Installs the session. The first one counts; `None` if there is one already.
+pub(crate) fn install(
+    session: &'static Session,
+    slow_poll_ns: u64,
+    sampler: crate::span::Sampler,
+) -> std::io::Result<Option<&'static Global>> {
+    let enabled = sys::enable_word()?;
+    let slow_poll_ticks = (slow_poll_ns as f64 * ticks_per_ns()) as u64;
+    let global = Global { session, enabled, slow_poll_ticks, sampler };
+    if GLOBAL.set(global).is_err() {
+        return Ok(None);
+    }
+    sys::at_exit(exited);
+    Ok(GLOBAL.get())
+}
+
+/// The tick's rate, measured over a millisecond: good enough for a threshold; the agent knows it better.
+fn ticks_per_ns() -> f64 {
+    use pollscope_wire::clock::pair;
+    let first = pair();
+    while sys::monotonic() - first.monotonic < 1_000_000 {
+        std::hint::spin_loop();
+    }
+    let last = pair();
+    (last.tick - first.tick) as f64 / (last.monotonic - first.monotonic).max(1) as f64
+}
+
+extern "C" fn exited() {
+    if let Some(global) = recording() {
+        global.session.end(State::Exited);
+        global.enabled.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Keeps the session open; dropping it closes the session: from then on nothing is recorded.
+#[must_use = "the session is closed when the guard is dropped"]
+#[derive(Debug)]
+pub struct Guard {
+    pub(crate) owner: bool,
+}
+
+impl Guard {
+    /// Whether a session is being recorded.
+    pub fn is_recording(&self) -> bool {
+        recording().is_some()
+    }
+
+    /// The session's directory, while it is recorded.
+    pub fn session_dir(&self) -> Option<&'static std::path::Path> {
+        recording().map(|global| global.session.dir())
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.owner
+            && let Some(global) = recording()
+        {
+            global.session.end(State::Closed);
+            global.enabled.store(0, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Tasks: spawned, named, joined, each poll of theirs recorded.
+
+mod core;
+mod join;
+mod waker;
+mod wrapper;
+
+pub(crate) use self::core::{Birth, Generations, JobKind, job_key, open_job_span};
+pub use join::{AbortHandle, JoinHandle, JoinSet};
+pub(crate) use wrapper::Recorded;
+
+use crate::thread::RunJob;
+use pollscope_wire::record::task_kind;
+use std::future::Future;
+use std::panic::Location;
+use tokio::runtime::Handle;
+
+/// Spawns a future on the current runtime, as [`tokio::spawn`] does.
+#[track_caller]
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    Builder::new().spawn(future)
+}
+
+/// Spawns a future under a name, by which it is shown and counted.
+#[track_caller]
+pub fn spawn_named<F>(name: &str, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    Builder::new().name(name).spawn(future)
+}
+
+/// Spawns a future on the current `LocalSet`, as [`tokio::task::spawn_local`] does.
+#[track_caller]
+pub fn spawn_local<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    Builder::new().spawn_local(future)
+}
+
+/// Runs a closure on the runtime's blocking pool, recorded as a job.
+#[track_caller]
+pub fn spawn_blocking<F, R>(run: F) -> JoinHandle<R>
+where
+    F: FnOnce() -> R + Send + 'static,
+    R: Send + 'static,
+{
+    Builder::new().spawn_blocking(run)
+}
+
+/// Options for a task.
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use = "a builder does nothing until it spawns"]
+pub struct Builder<'a> {
+    name: &'a str,
+    detached: bool,
+}
+
+impl<'a> Builder<'a> {
+    /// A task without a name.
+    pub fn new() -> Builder<'a> {
+        Builder::default()
+    }
+
+    /// Its name.
+    pub fn name(mut self, name: &'a str) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// It does not belong to the trace in which it is spawned: what it opens begins traces of its own.
+    pub fn detached(mut self) -> Self {
+        self.detached = true;
+        self
+    }
+
+    #[track_caller]
+    fn birth(&self, kind: u8) -> Birth<'a> {
+        Birth { kind, name: self.name, location: Location::caller(), detached: self.detached }
+    }
+
+    #[track_caller]
+    pub(crate) fn recorded<F: Future>(self, future: F) -> Recorded<F> {
+        Recorded::new(future, self.birth(task_kind::SPAWNED))
+    }
+
+    #[track_caller]
+    pub(crate) fn recorded_local<F: Future>(self, future: F) -> Recorded<F> {
+        Recorded::new(future, self.birth(task_kind::LOCAL))
+    }
+
+    /// Spawns on the current runtime.
+    #[track_caller]
+    pub fn spawn<F>(self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let future = self.recorded(future);
+        let task = future.id();
+        JoinHandle::new(tokio::spawn(future), task)
+    }
+
+    /// Spawns on the runtime of a handle.
+    #[track_caller]
+    pub fn spawn_on<F>(self, future: F, handle: &Handle) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let future = self.recorded(future);
+        let task = future.id();
+        JoinHandle::new(handle.spawn(future), task)
+    }
+
+    /// Spawns on the current `LocalSet`.
+    #[track_caller]
+    pub fn spawn_local<F>(self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let future = self.recorded_local(future);
+        let task = future.id();
+        JoinHandle::new(tokio::task::spawn_local(future), task)
+    }
+
+    /// Runs a closure on the blocking pool.
+    #[track_caller]
+    pub fn spawn_blocking<F, R>(self, run: F) -> JoinHandle<R>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        let job = crate::thread::Job::queue(self.name, Location::caller());
+        JoinHandle::new(tokio::task::spawn_blocking(move || job.run(run)), 0)
+    }
+}
+
+/// Adds [`FutureExt::in_task`] to every future.
+pub trait FutureExt: Future + Sized {
+    /// Records a future as a task of its own, on any runtime or none: it is born at its first poll.
+    #[track_caller]
+    fn in_task(self, name: &str) -> InTask<Self> {
+        let birth = Birth { kind: task_kind::WRAPPED, name, location: Location::caller(), detached: false };
+        InTask { inner: Recorded::new(self, birth) }
+    }
+}
+
+impl<F: Future> FutureExt for F {}
+
+pin_project_lite::pin_project! {
+    /// A future recorded as a task: what [`FutureExt::in_task`] returns.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct InTask<F> {
+        #[pin]
+        inner: Recorded<F>,
+    }
+}
+
+impl<F: Future> Future for InTask<F> {
+    type Output = F::Output;
+
+    fn poll(self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<F::Output> {
+        self.project().inner.poll(cx)
+    }
+}

@@ -1,0 +1,395 @@
+//! The future around a recorded task: times each poll, hands out the task's waker, and writes the poll and,
+//! at last, the end.
+//!
+//! Times are exact by construction. With b the end of the poll before (or the birth), w the first wake since
+//! that poll began, clamped into [b, start]: idle += w - b, scheduled += start - w, busy += end - start. So
+//! busy + scheduled + idle is the time from birth to end, to the tick.
+
+use super::core::{Birth, Task};
+use super::waker::{self, Half};
+use crate::recorder::{self, Frame, Recorder, add};
+use crate::span::OpenSpan;
+use pin_project_lite::pin_project;
+use pollscope_wire::ids::Who;
+use pollscope_wire::layout::{row, task};
+use pollscope_wire::record::{self, Totals, kind, outcome, poll, span as span_flags};
+use pollscope_wire::{seq, sys};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context as PollContext, Poll};
+
+pin_project! {
+    /// A future that is recorded as a task, or just passed through where nothing is recorded.
+    pub(crate) struct Recorded<F> {
+        #[pin]
+        inner: Option<F>,
+        life: Option<Life>,
+        // A wrapped future is born at its first poll: until then its birth waits here.
+        unborn: Option<Unborn>,
+    }
+
+    impl<F> PinnedDrop for Recorded<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if this.life.is_none() || this.inner.is_none() {
+                return;
+            }
+            let inner = this.inner.as_mut();
+            drop_future(this.life, inner);
+        }
+    }
+}
+
+/// A birth that is still to come.
+struct Unborn {
+    kind: u8,
+    name: Box<str>,
+    location: &'static std::panic::Location<'static>,
+    span: Option<OpenSpan>,
+}
+
+/// A recorded task's private sums.
+struct Life {
+    task: Arc<Task>,
+    half: Option<Arc<Half>>,
+    totals: Totals,
+    /// b: the end of the poll before, or the birth.
+    last_end: u64,
+    /// The wake count at that end.
+    wakes_seen: u64,
+    /// The last poll woke its own task.
+    self_woken: bool,
+    ended: bool,
+}
+
+/// What one poll began with.
+struct Entered {
+    saved: Frame,
+    start: u64,
+    scheduled: u64,
+    idle: u64,
+    who: Option<Who>,
+    wakes: u8,
+    last_who: Option<Who>,
+}
+
+impl<F> Recorded<F> {
+    /// Wraps a future: it is born now, or, if it was not spawned, at its first poll.
+    pub fn new(future: F, birth: Birth<'_>) -> Recorded<F> {
+        if birth.kind == record::task_kind::WRAPPED {
+            return Recorded::unborn(future, birth, None);
+        }
+        let life = Task::begin::<F>(&birth).map(Life::new);
+        Recorded { inner: Some(future), life, unborn: None }
+    }
+
+    /// Wraps a future that is born at its first poll, perhaps with a span of its own: a request.
+    pub fn unborn(future: F, birth: Birth<'_>, span: Option<OpenSpan>) -> Recorded<F> {
+        let unborn = crate::state::recording().map(|_| Unborn {
+            kind: birth.kind,
+            name: birth.name.into(),
+            location: birth.location,
+            span,
+        });
+        Recorded { inner: Some(future), life: None, unborn }
+    }
+
+    /// The task's id, 0 if it is not recorded.
+    pub fn id(&self) -> u64 {
+        self.life.as_ref().map_or(0, |life| life.task.id)
+    }
+}
+
+impl<F: Future> Future for Recorded<F> {
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<F::Output> {
+        let mut this = self.project();
+        if let Some(unborn) = this.unborn.take() {
+            let Unborn { kind, name, location, span } = unborn;
+            let birth = Birth { kind, name: &name, location, detached: false };
+            *this.life = Task::begin_with::<F>(&birth, span).map(Life::new);
+        }
+        let inner = this.inner.as_mut().as_pin_mut();
+        let Some(inner) = inner else { panic!("a task is not polled after it ended") };
+        let Some(life) = this.life.as_mut() else { return inner.poll(cx) };
+        let waker = waker::for_poll(&life.task, &mut life.half, cx.waker());
+        let entered = life.enter();
+        // Ends the poll, and the task, if the future unwinds.
+        let mut guard = Unwinding { life: Some(life), entered: Some(entered) };
+        let polled = inner.poll(&mut PollContext::from_waker(&waker));
+        let ready = polled.is_ready();
+        if ready {
+            // Its destructors are busy time, and run while it is still the current task.
+            this.inner.set(None);
+        }
+        if let (Some(life), Some(entered)) = (guard.life.take(), guard.entered.take()) {
+            life.leave(entered, if ready { poll::READY } else { poll::PENDING });
+            if ready {
+                life.end(outcome::FINISHED);
+            }
+        }
+        polled
+    }
+}
+
+struct Unwinding<'a> {
+    life: Option<&'a mut Life>,
+    entered: Option<Entered>,
+}
+
+impl Drop for Unwinding<'_> {
+    fn drop(&mut self) {
+        if let (Some(life), Some(entered)) = (self.life.take(), self.entered.take()) {
+            life.leave(entered, poll::PANICKED);
+            life.end(outcome::PANICKED);
+        }
+    }
+}
+
+/// Drops a future before it was done: its wakes are named as its doing, then it ends as cancelled.
+fn drop_future<F>(life: &mut Option<Life>, mut inner: Pin<&mut Option<F>>) {
+    let Some(life) = life else { return };
+    if life.ended {
+        inner.set(None);
+        return;
+    }
+    let dropping = Who::new(Who::DROPPING, life.task.id);
+    let before = recorder::with(|r| std::mem::replace(&mut r.completing, (dropping, u64::MAX)));
+    struct Restore((Who, u64));
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            let before = self.0;
+            recorder::with(|r| r.completing = before);
+        }
+    }
+    let _restore = before.map(Restore);
+    inner.set(None);
+    life.end(outcome::CANCELLED);
+}
+
+impl Life {
+    fn new(task: Arc<Task>) -> Life {
+        let last_end = task.birth.born;
+        Life {
+            task,
+            half: None,
+            totals: Totals::default(),
+            last_end,
+            wakes_seen: 0,
+            self_woken: false,
+            ended: false,
+        }
+    }
+
+    /// Begins a poll: settles the time since the last one, and makes this task the thread's current one.
+    #[inline]
+    fn enter(&mut self) -> Entered {
+        let slot = self.task.slot;
+        let begun = self.task.ordinal.load(Ordering::Relaxed);
+        let tick_word = slot[task::WAKE_TICK].load(Ordering::Acquire);
+        let start = sys::tick().max(self.last_end);
+        self.task.ordinal.store(begun + 1, Ordering::Relaxed);
+        let wakes = slot[task::WAKES].load(Ordering::Relaxed);
+        let count = wakes.wrapping_sub(self.wakes_seen);
+        self.wakes_seen = wakes;
+        let b = self.last_end;
+        let fits = begun > 0 && tick_word != 0 && tick_word & 0xff == begun & 0xff;
+        let (w, who) = if begun == 0 {
+            (b, None)
+        } else if self.self_woken {
+            (b, Some(Who::new(Who::ITSELF, self.task.id)))
+        } else if fits {
+            let origin = crate::state::global().map_or(0, |global| global.session.start_tick());
+            let who = slot[task::WAKE_WHO].load(Ordering::Relaxed);
+            let who = if who & 0xff == begun & 0xff { Who(who >> 8) } else { Who::UNKNOWN };
+            ((origin + (tick_word >> 8)).clamp(b, start), Some(who))
+        } else {
+            (start, None)
+        };
+        let last = slot[task::LAST_WHO].load(Ordering::Relaxed);
+        let last_who = (count > 1 && last & 0xff == begun & 0xff).then_some(Who(last >> 8));
+        self.self_woken = false;
+        self.totals.polls += 1;
+        self.totals.idle += w - b;
+        self.totals.scheduled += start - w;
+        let scheduled_total = self.totals.scheduled;
+        let task_id = self.task.id;
+        let span = self.task.span.as_ref().map(OpenSpan::context);
+        let saved = recorder::with(|r| {
+            let saved = r.frame;
+            r.frame = Frame {
+                task: task_id,
+                start,
+                outer_start: if saved.outer_start == 0 { start } else { saved.outer_start },
+                scheduled: scheduled_total,
+                entered: r.entered.len(),
+                ..Frame::default()
+            };
+            if let Some(span) = span {
+                r.entered.push(span);
+            }
+            r.show();
+            saved
+        });
+        Entered {
+            saved: saved.unwrap_or_default(),
+            start,
+            scheduled: start - w,
+            idle: w - b,
+            who,
+            wakes: count.min(255) as u8,
+            last_who,
+        }
+    }
+
+    /// Ends a poll: sums, slot, row, and the one record.
+    #[inline]
+    fn leave(&mut self, entered: Entered, how: u16) {
+        let slot = self.task.slot;
+        let recorded = recorder::with(|r| {
+            let frame = r.frame;
+            let end = sys::tick().max(entered.start);
+            let busy = end - entered.start;
+            let totals = &mut self.totals;
+            totals.busy += busy;
+            totals.nested += frame.inner;
+            totals.self_wakes += frame.self_wakes;
+            totals.clones += frame.clones;
+            totals.drops += frame.drops;
+            self.self_woken = frame.self_wakes > 0;
+            self.last_end = end;
+            write_slot(slot, totals, end, &frame);
+            r.frame = entered.saved;
+            r.frame.inner += busy;
+            r.entered.truncate(frame.entered);
+            r.show();
+            write_row(r, self.task.key, busy, &frame, &entered);
+            let mut flags = how;
+            if entered.who.is_none() {
+                flags |= poll::UNWOKEN;
+            }
+            if frame.clones > 0 {
+                flags |= poll::CLONED;
+            }
+            let told = record::Poll {
+                task: self.task.id,
+                flags,
+                ordinal: totals.polls as u8,
+                busy,
+                scheduled: entered.scheduled,
+                nested: frame.inner,
+                who: entered.who.unwrap_or_default(),
+                wakes: entered.wakes,
+                last_who: entered.last_who,
+            };
+            if told.is_short() {
+                let (flags, body) = told.encode_short();
+                r.handle.poll.write(kind::POLL, flags, end, &body);
+            } else {
+                let (flags, body, words) = told.encode();
+                r.handle.poll.write_slice(kind::POLL, flags, end, &body[..words]);
+            }
+            if how != poll::PENDING {
+                r.completing = (Who::new(Who::COMPLETING, self.task.id), end);
+            }
+        });
+        if recorded.is_none() {
+            // Recording ended meanwhile, or the thread is past its end: the private sums stay right.
+            let end = sys::tick().max(entered.start);
+            self.totals.busy += end - entered.start;
+            self.last_end = end;
+        }
+    }
+
+    /// Ends the task: what passed since its last poll is idle (it was dropped), and its end is written.
+    #[cold]
+    fn end(&mut self, how: u16) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let slot = self.task.slot;
+        let task = &self.task;
+        let totals = &mut self.totals;
+        let last_end = self.last_end;
+        recorder::with(|r| {
+            let now = if how == outcome::CANCELLED { sys::tick().max(last_end) } else { last_end };
+            totals.idle += now - last_end;
+            totals.wakes = slot[task::WAKES].load(Ordering::Relaxed);
+            let mut shown = *totals;
+            shown.clones += slot[task::CLONES].load(Ordering::Relaxed);
+            shown.drops += slot[task::DROPS].load(Ordering::Relaxed);
+            seq::write(&slot[task::SEQ], || {
+                slot[task::IDLE].store(totals.idle, Ordering::Relaxed);
+                slot[task::STATE].store(2 | (how as u64) << 8, Ordering::Relaxed);
+                slot[task::ENDED].store(now, Ordering::Relaxed);
+            });
+            let word = match how {
+                outcome::FINISHED => row::FINISHED,
+                outcome::CANCELLED => row::CANCELLED,
+                _ => row::PANICKED,
+            };
+            r.count(task.key, word);
+            let (flags, body) = record::TaskEnd { birth: task.birth, outcome: how, totals: shown }.encode();
+            match &task.span {
+                None => r.handle.poll.write(kind::TASK_END, flags, now, &body),
+                Some(span) => {
+                    r.handle.span.write(kind::TASK_END, flags, now, &body);
+                    let status = match how {
+                        outcome::FINISHED => 0,
+                        outcome::CANCELLED => span_flags::CANCELLED,
+                        _ => span_flags::PANICKED | span_flags::ERROR,
+                    };
+                    span.end_as_task(r, totals, now, status);
+                }
+            }
+        });
+    }
+}
+
+#[inline]
+fn write_slot(slot: pollscope_wire::session::TaskSlot, totals: &Totals, end: u64, frame: &Frame) {
+    seq::write(&slot[task::SEQ], || {
+        slot[task::POLLS].store(totals.polls, Ordering::Relaxed);
+        slot[task::BUSY].store(totals.busy, Ordering::Relaxed);
+        slot[task::SCHEDULED].store(totals.scheduled, Ordering::Relaxed);
+        slot[task::IDLE].store(totals.idle, Ordering::Relaxed);
+        slot[task::LAST_END].store(end, Ordering::Relaxed);
+        if frame.inner > 0 {
+            slot[task::NESTED].store(totals.nested, Ordering::Relaxed);
+        }
+        if frame.self_wakes > 0 {
+            slot[task::SELF_WAKES].store(totals.self_wakes, Ordering::Relaxed);
+        }
+        if frame.clones > 0 {
+            slot[task::OWN_CLONES].store(totals.clones, Ordering::Relaxed);
+        }
+        if frame.drops > 0 {
+            slot[task::OWN_DROPS].store(totals.drops, Ordering::Relaxed);
+        }
+    });
+}
+
+#[inline]
+fn write_row(r: &mut Recorder, key: u32, busy: u64, frame: &Frame, entered: &Entered) {
+    let slow = r.global.slow_poll_ticks;
+    let Some(row) = r.row(key) else { return };
+    add(&row[row::POLLS], 1);
+    add(&row[row::BUSY], busy);
+    add(&row[row::SCHEDULED], entered.scheduled);
+    add(&row[row::IDLE], entered.idle);
+    if frame.inner > 0 {
+        add(&row[row::NESTED], frame.inner);
+    }
+    if frame.self_wakes > 0 {
+        add(&row[row::SELF_WAKES], frame.self_wakes);
+    }
+    if busy > slow {
+        add(&row[row::SLOW_POLLS], 1);
+    }
+    Recorder::measure(row, row::FIRST_HISTOGRAM, busy);
+    Recorder::measure(row, row::SECOND_HISTOGRAM, entered.scheduled);
+}

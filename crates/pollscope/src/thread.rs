@@ -1,0 +1,174 @@
+//! Thread workers and their jobs: to threads what tasks and polls are to a runtime.
+
+use crate::recorder::{self, Kind, add};
+use crate::span::OpenSpan;
+use crate::task::{JobKind, job_key, open_job_span};
+use pollscope_wire::layout::row;
+use pollscope_wire::record::{self, kind, outcome, span as span_flags};
+use pollscope_wire::sys;
+use std::io;
+use std::panic::Location;
+use std::thread::JoinHandle;
+
+/// Builds a thread worker: std's builder, the thread recorded.
+#[derive(Debug, Default)]
+#[must_use = "a builder does nothing until it spawns"]
+pub struct Builder {
+    name: Option<String>,
+    stack_size: Option<usize>,
+}
+
+impl Builder {
+    /// A thread without a name.
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// Its name.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Its stack's size in bytes.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's, when it gives no thread.
+    pub fn spawn<F, R>(self, run: F) -> io::Result<JoinHandle<R>>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        let mut builder = std::thread::Builder::new();
+        if let Some(name) = self.name {
+            builder = builder.name(name);
+        }
+        if let Some(bytes) = self.stack_size {
+            builder = builder.stack_size(bytes);
+        }
+        builder.spawn(move || {
+            recorder::set_kind(Kind { kind: Kind::THREAD_WORKER, runtime: 0 });
+            run()
+        })
+    }
+}
+
+/// Starts a thread worker.
+///
+/// # Panics
+///
+/// If the operating system gives no thread, as [`std::thread::spawn`] does.
+pub fn spawn<F, R>(run: F) -> JoinHandle<R>
+where
+    F: FnOnce() -> R + Send + 'static,
+    R: Send + 'static,
+{
+    Builder::new().spawn(run).expect("failed to spawn thread")
+}
+
+/// Runs `run` as a job under a name: its time is recorded, and inside a trace it is a span.
+#[track_caller]
+pub fn job<R>(name: &str, run: impl FnOnce() -> R) -> R {
+    Job::queue(name, Location::caller()).run(run)
+}
+
+/// A job that waits to be run; what it needs from where it was started comes with it.
+pub(crate) struct Job {
+    key: u32,
+    parent: u64,
+    queued: u64,
+    span: Option<OpenSpan>,
+}
+
+impl Job {
+    /// A job started here and now.
+    pub fn queue(name: &str, location: &'static Location<'static>) -> Option<Job> {
+        recorder::with(|r| {
+            let now = sys::tick();
+            let key = job_key(r, name, location, JobKind::Job);
+            let parent = r.frame.task;
+            let context = r.entered.last().copied();
+            let span = context.map(|context| open_job_span(r, name, location, parent, context, now));
+            Job { key, parent, queued: now, span }
+        })
+    }
+}
+
+/// Runs a job that may not be recorded.
+pub(crate) trait RunJob {
+    /// Runs it and writes its record, also when it unwinds.
+    fn run<R>(self, run: impl FnOnce() -> R) -> R;
+}
+
+impl RunJob for Option<Job> {
+    fn run<R>(self, run: impl FnOnce() -> R) -> R {
+        let Some(job) = self else { return run() };
+        let mut running = Running::begin(job);
+        let result = run();
+        running.outcome = outcome::FINISHED;
+        result
+    }
+}
+
+/// A job under way; dropping it ends it.
+struct Running {
+    job: Job,
+    start: u64,
+    entered: usize,
+    outcome: u16,
+}
+
+impl Running {
+    fn begin(job: Job) -> Running {
+        let start = sys::tick().max(job.queued);
+        let span = job.span.as_ref().map(OpenSpan::context);
+        let entered = recorder::with(|r| {
+            let entered = r.entered.len();
+            if let Some(context) = span {
+                r.entered.push(context);
+                r.show();
+            }
+            entered
+        });
+        Running { job, start, entered: entered.unwrap_or(0), outcome: outcome::PANICKED }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Running { job, start, entered, outcome } = self;
+        recorder::with(|r| {
+            let end = sys::tick().max(*start);
+            let busy = end - *start;
+            let queued = *start - job.queued;
+            r.entered.truncate(*entered);
+            r.show();
+            if let Some(row) = r.row(job.key) {
+                add(&row[row::SPAWNED], 1);
+                let how = if *outcome == outcome::FINISHED { row::FINISHED } else { row::PANICKED };
+                add(&row[how], 1);
+                add(&row[row::BUSY], busy);
+                add(&row[row::SCHEDULED], queued);
+                recorder::Recorder::measure(row, row::FIRST_HISTOGRAM, busy);
+                recorder::Recorder::measure(row, row::SECOND_HISTOGRAM, queued);
+            }
+            let span = job.span.as_ref().map_or(0, OpenSpan::local);
+            let told =
+                record::Job { key: job.key, outcome: *outcome, busy, queued, parent: job.parent, span };
+            let (flags, body) = told.encode();
+            r.handle.poll.write(kind::JOB, flags, end, &body);
+            if let Some(span) = &job.span {
+                let status =
+                    if *outcome == outcome::FINISHED { 0 } else { span_flags::PANICKED | span_flags::ERROR };
+                span.end_as_job(r, busy, queued, end, status);
+            }
+        });
+    }
+}
