@@ -6,14 +6,24 @@
 #![forbid(unsafe_code)]
 
 pub mod event;
+pub mod groups;
 pub mod hist;
 mod limits;
+mod model;
+pub mod polls;
+pub mod session;
 pub mod span;
+pub mod spans;
+mod special;
+pub mod tasks;
+pub mod threads;
 pub mod time;
-#[allow(dead_code, reason = "the lists that use all of it follow")]
 mod top;
 pub mod typename;
+pub mod view;
 
 pub use event::{Event, SessionId, TaskId};
 pub use limits::Limits;
+pub use model::Model;
+pub use session::Session;
 pub use time::{Nanos, UnixNanos};

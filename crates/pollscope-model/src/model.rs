@@ -1,0 +1,108 @@
+//! The model: facts of many sessions in, finished spans and views out.
+//!
+//! The reader applies all facts of one pass over all rings and then ends the round. Rounds are the model's only
+//! clock: how long to wait for late pieces is counted in them.
+
+use crate::event::{Event, SessionId};
+use crate::limits::Limits;
+use crate::session::Session;
+use crate::span::FinishedSpan;
+use crate::spans::OpenSpan;
+use std::collections::{BTreeMap, VecDeque};
+
+/// What happened in all sessions.
+///
+/// ```
+/// use pollscope_model::event::{Event, SessionId, SessionInfo};
+/// use pollscope_model::Model;
+///
+/// let mut model = Model::default();
+/// model.apply(SessionId(7), Event::SessionBegan(SessionInfo { pid: 42, ..SessionInfo::default() }));
+/// model.end_round();
+/// assert_eq!(model.session(SessionId(7)).expect("it began").info().pid, 42);
+/// assert!(model.take_finished(1_000).is_empty());
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    limits: Limits,
+    round: u64,
+    sessions: BTreeMap<SessionId, Session>,
+    finished: VecDeque<FinishedSpan>,
+    overflow: u64,
+}
+
+impl Model {
+    /// A model with bounds of one's own.
+    pub fn new(limits: Limits) -> Model {
+        Model { limits, ..Model::default() }
+    }
+
+    /// Takes in one fact. The session's [`Event::SessionBegan`] comes first; all others in any order.
+    pub fn apply(&mut self, session: SessionId, event: Event) {
+        let limits = self.limits;
+        let known = self.sessions.entry(session).or_insert_with(|| Session::new(session, limits));
+        known.apply(event, self.round);
+    }
+
+    /// To be called after each whole pass over all rings. Spans whose end was read in the pass before are
+    /// finished now; so are all spans of sessions that have ended.
+    pub fn end_round(&mut self) {
+        for session in self.sessions.values_mut() {
+            self.finished.extend(session.end_round(self.round));
+        }
+        while self.finished.len() > self.limits.finished_spans {
+            self.finished.pop_front();
+            self.overflow += 1;
+        }
+        self.round += 1;
+    }
+
+    /// The finished spans that were not taken yet, oldest first, at most so many.
+    pub fn take_finished(&mut self, most: usize) -> Vec<FinishedSpan> {
+        let count = most.min(self.finished.len());
+        self.finished.drain(..count).collect()
+    }
+
+    /// Finished spans that nobody has taken yet.
+    pub fn finished_waiting(&self) -> usize {
+        self.finished.len()
+    }
+
+    /// Finished spans thrown away because nobody took them.
+    pub fn finished_overflow(&self) -> u64 {
+        self.overflow
+    }
+
+    /// Rounds that have ended.
+    pub fn rounds(&self) -> u64 {
+        self.round
+    }
+
+    /// One session.
+    pub fn session(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(&id)
+    }
+
+    /// All sessions, by id.
+    pub fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.values()
+    }
+
+    /// Everything known of a session's spans that have not left, for a journal. Empty if there is no such
+    /// session.
+    pub fn open_spans(&self, session: SessionId) -> Vec<OpenSpan> {
+        self.session(session).map(Session::open_spans).unwrap_or_default()
+    }
+
+    /// Puts spans back that [`Model::open_spans`] gave to a journal. What was read since is kept beside.
+    pub fn restore(&mut self, session: SessionId, spans: impl IntoIterator<Item = OpenSpan>) {
+        let limits = self.limits;
+        let known = self.sessions.entry(session).or_insert_with(|| Session::new(session, limits));
+        spans.into_iter().for_each(|span| known.restore(span, self.round));
+    }
+
+    /// Lets go of a session. Its finished spans can still be taken.
+    pub fn forget(&mut self, session: SessionId) {
+        self.sessions.remove(&session);
+    }
+}

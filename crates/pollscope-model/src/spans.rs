@@ -1,0 +1,556 @@
+//! The spans of one session while they are put together.
+//!
+//! A span arrives in pieces that may come in any order: its open, ids, attributes, events, links, its end. It
+//! leaves at the end of the round after the one in which its end was read, so that pieces in other rings have
+//! had a whole pass to come in; without ids it waits longer, then it is dropped and counted. When its session
+//! has died it leaves as unfinished.
+
+use crate::event::{
+    Attribute, Callsite, LocalSpanId, SessionEnd, SpanEnd, SpanId, SpanIds, SpanOpen, SpanSource, Status,
+    TaskTotals, ThreadId, TraceId,
+};
+use crate::limits::Limits;
+use crate::span::{FinishedSpan, SpanEvent};
+use crate::special::Special;
+use crate::time::{Nanos, UnixNanos};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+/// For so many rounds a span that has left is known as such: what comes later than this is none of its pieces.
+const ROUNDS_KNOWN: usize = 4;
+
+/// What could not be shown, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpanCounters {
+    /// Spans that left, unfinished ones included.
+    pub released: u64,
+    /// Spans that ended and never got ids.
+    pub no_ids: u64,
+    /// Pieces of spans that nobody opened or ended.
+    pub orphans: u64,
+    /// Pieces that came after their span had left.
+    pub late: u64,
+    /// Attributes beyond the limit.
+    pub dropped_attributes: u64,
+    /// Events beyond the limit.
+    pub dropped_events: u64,
+    /// Links beyond the limit.
+    pub dropped_links: u64,
+    /// Links to spans of this session whose ids are not known (any more).
+    pub unresolved_links: u64,
+    /// Events outside any span.
+    pub outside: u64,
+    /// Pieces refused because too many spans were open.
+    pub refused: u64,
+    /// Spans that left incomplete: some of their attributes were lost.
+    pub incomplete: u64,
+}
+
+/// An attribute and when its key was first and last recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TimedAttribute {
+    /// When the key came first: attributes are shown in this order.
+    pub first: UnixNanos,
+    /// When this value was recorded.
+    pub last: UnixNanos,
+    /// The newest value.
+    pub attribute: Attribute,
+}
+
+/// Where a link leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LinkTo {
+    /// A span of the same session, by its local id.
+    Local(LocalSpanId),
+    /// A span by its OpenTelemetry ids.
+    Remote(TraceId, SpanId),
+}
+
+/// Everything known of a span that has not left: plain data, for a journal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenSpan {
+    /// Which.
+    pub span: LocalSpanId,
+    /// Its open, if it was read.
+    pub open: Option<SpanOpen>,
+    /// Ids that came by themselves.
+    pub ids: Option<SpanIds>,
+    /// Attributes.
+    pub attributes: Vec<TimedAttribute>,
+    /// How many attribute records were seen, replaced ones included.
+    pub seen_attributes: u32,
+    /// Attributes dropped here, beyond the limit.
+    pub dropped_attributes: u32,
+    /// Events.
+    pub events: Vec<SpanEvent>,
+    /// Links.
+    pub links: Vec<LinkTo>,
+    /// The thread of the job that it is.
+    pub thread: Option<ThreadId>,
+    /// Its end, if it was read.
+    pub end: Option<SpanEnd>,
+}
+
+impl OpenSpan {
+    fn new(span: LocalSpanId) -> OpenSpan {
+        OpenSpan {
+            span,
+            open: None,
+            ids: None,
+            attributes: Vec::new(),
+            seen_attributes: 0,
+            dropped_attributes: 0,
+            events: Vec::new(),
+            links: Vec::new(),
+            thread: None,
+            end: None,
+        }
+    }
+
+    /// Its open, from wherever it is known.
+    pub fn opened(&self) -> Option<&SpanOpen> {
+        self.end.as_ref().map(|end| &end.open).or(self.open.as_ref())
+    }
+
+    /// Its ids: those that came by themselves are the newest.
+    pub fn known_ids(&self) -> Option<SpanIds> {
+        let end = self.end.as_ref().and_then(|end| end.open.ids);
+        self.ids.or(end).or(self.open.as_ref().and_then(|open| open.ids))
+    }
+
+    /// Whether nothing but pieces of it were seen.
+    fn headless(&self) -> bool {
+        self.open.is_none() && self.end.is_none()
+    }
+
+    fn attribute(&mut self, at: UnixNanos, attribute: Attribute, most: usize) {
+        self.seen_attributes = self.seen_attributes.saturating_add(1);
+        if let Some(known) = self.attributes.iter_mut().find(|known| known.attribute.key == attribute.key) {
+            known.first = known.first.min(at);
+            if at >= known.last {
+                known.last = at;
+                known.attribute = attribute;
+            }
+            return;
+        }
+        self.attributes.push(TimedAttribute { first: at, last: at, attribute });
+        if self.attributes.len() > most {
+            // The latest goes, whichever way they came in.
+            let latest = (0..self.attributes.len()).max_by_key(|n| self.attributes[*n].first);
+            self.attributes.remove(latest.unwrap_or(0));
+            self.dropped_attributes = self.dropped_attributes.saturating_add(1);
+        }
+    }
+}
+
+/// What a span that leaves needs to know from elsewhere.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) session: crate::event::SessionId,
+    /// The thread's kernel id and name.
+    pub(crate) thread: &'a dyn Fn(ThreadId) -> Option<(u32, Arc<str>)>,
+    /// The totals of the live task that is this span.
+    pub(crate) task: &'a dyn Fn(LocalSpanId) -> Option<TaskTotals>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Spans {
+    limits: Limits,
+    open: HashMap<LocalSpanId, OpenSpan>,
+    /// Spans whose end was read, and in which round.
+    ending: Vec<(u64, LocalSpanId)>,
+    /// Spans of which only pieces were seen, and since which round.
+    headless: VecDeque<(u64, LocalSpanId)>,
+    left: [HashSet<LocalSpanId>; ROUNDS_KNOWN],
+    remembered: HashMap<LocalSpanId, SpanIds>,
+    remembered_order: VecDeque<LocalSpanId>,
+    pub(crate) counters: SpanCounters,
+}
+
+impl Spans {
+    pub(crate) fn new(limits: Limits) -> Spans {
+        Spans {
+            limits,
+            open: HashMap::new(),
+            ending: Vec::new(),
+            headless: VecDeque::new(),
+            left: Default::default(),
+            remembered: HashMap::new(),
+            remembered_order: VecDeque::new(),
+            counters: SpanCounters::default(),
+        }
+    }
+
+    /// The span being put together, made if need be; `None` (counted) if it has left or there are too many.
+    fn piece(&mut self, span: LocalSpanId, round: u64) -> Option<&mut OpenSpan> {
+        if !self.open.contains_key(&span) {
+            if self.left.iter().any(|left| left.contains(&span)) {
+                self.counters.late += 1;
+                return None;
+            }
+            if self.open.len() >= self.limits.open_spans {
+                self.counters.refused += 1;
+                return None;
+            }
+            self.headless.push_back((round, span));
+        }
+        Some(self.open.entry(span).or_insert_with(|| OpenSpan::new(span)))
+    }
+
+    pub(crate) fn opened(&mut self, open: SpanOpen, round: u64) {
+        // A slot that was read before the end shows an open that is old news afterwards: nothing is late.
+        if self.left.iter().any(|left| left.contains(&open.span)) {
+            return;
+        }
+        if let Some(span) = self.piece(open.span, round) {
+            match &mut span.open {
+                Some(known) => known.ids = known.ids.or(open.ids),
+                none => *none = Some(open),
+            }
+        }
+    }
+
+    pub(crate) fn ids(&mut self, span: LocalSpanId, ids: SpanIds, round: u64) {
+        if let Some(span) = self.piece(span, round) {
+            span.ids = Some(ids);
+        }
+    }
+
+    pub(crate) fn attribute(&mut self, span: LocalSpanId, at: UnixNanos, attribute: Attribute, round: u64) {
+        let most = self.limits.attributes;
+        if let Some(span) = self.piece(span, round) {
+            let before = span.dropped_attributes;
+            span.attribute(at, attribute, most);
+            let dropped = span.dropped_attributes - before;
+            self.counters.dropped_attributes += u64::from(dropped);
+        }
+    }
+
+    pub(crate) fn event(&mut self, span: Option<LocalSpanId>, event: SpanEvent, round: u64) {
+        let most = self.limits.events;
+        let Some(span) = span else {
+            self.counters.outside += 1;
+            return;
+        };
+        if let Some(span) = self.piece(span, round) {
+            let place = span.events.partition_point(|known| known.at <= event.at);
+            span.events.insert(place, event);
+            if span.events.len() > most {
+                span.events.pop();
+                self.counters.dropped_events += 1;
+            }
+        }
+    }
+
+    pub(crate) fn link(&mut self, span: LocalSpanId, to: LinkTo, round: u64) {
+        let most = self.limits.links;
+        // The other span may be forgotten by the time this one ends.
+        let to = match to {
+            LinkTo::Local(local) => self.ids_of(local).map_or(to, |ids| LinkTo::Remote(ids.trace, ids.span)),
+            remote => remote,
+        };
+        if let Some(span) = self.piece(span, round) {
+            if span.links.contains(&to) {
+                return;
+            }
+            if span.links.len() < most {
+                span.links.push(to);
+            } else {
+                self.counters.dropped_links += 1;
+            }
+        }
+    }
+
+    pub(crate) fn thread(&mut self, span: LocalSpanId, thread: ThreadId, round: u64) {
+        if let Some(span) = self.piece(span, round) {
+            span.thread = Some(thread);
+        }
+    }
+
+    pub(crate) fn ended(&mut self, end: SpanEnd, round: u64) {
+        let id = end.open.span;
+        if let Some(span) = self.piece(id, round)
+            && span.end.is_none()
+        {
+            span.end = Some(end);
+            self.ending.push((round, id));
+        }
+    }
+
+    /// Spans that have not left, by local id.
+    pub(crate) fn open(&self) -> Vec<OpenSpan> {
+        let mut open: Vec<OpenSpan> = self.open.values().cloned().collect();
+        open.sort_by_key(|span| span.span);
+        open
+    }
+
+    pub(crate) fn get(&self, span: LocalSpanId) -> Option<&OpenSpan> {
+        self.open.get(&span)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Spans that have not ended, as far as is known.
+    pub(crate) fn open_count(&self) -> usize {
+        self.open.len() - self.ending.len()
+    }
+
+    /// Puts a span back as [`Spans::open`] gave it.
+    pub(crate) fn restore(&mut self, saved: OpenSpan, round: u64) {
+        let most = self.limits.attributes;
+        let Some(span) = self.piece(saved.span, round) else { return };
+        let fresh = span.end.is_none() && saved.end.is_some();
+        span.open = span.open.take().or(saved.open);
+        span.ids = span.ids.or(saved.ids);
+        span.thread = span.thread.or(saved.thread);
+        span.end = span.end.take().or(saved.end);
+        let seen = span.seen_attributes.saturating_add(saved.seen_attributes);
+        span.dropped_attributes = span.dropped_attributes.saturating_add(saved.dropped_attributes);
+        for TimedAttribute { first, last, attribute } in saved.attributes {
+            span.attribute(last, attribute.clone(), most);
+            if let Some(known) = span.attributes.iter_mut().find(|known| known.attribute.key == attribute.key)
+            {
+                known.first = known.first.min(first);
+            }
+        }
+        span.seen_attributes = seen;
+        span.events.extend(saved.events);
+        span.events.sort_by_key(|event| event.at);
+        for link in saved.links {
+            if !span.links.contains(&link) {
+                span.links.push(link);
+            }
+        }
+        if fresh {
+            self.ending.push((round, saved.span));
+        }
+    }
+
+    /// Ends a round: gives out the spans that are ready, in order of their ends.
+    pub(crate) fn end_round(&mut self, round: u64, around: &Surroundings<'_>) -> Vec<FinishedSpan> {
+        self.left.rotate_right(1);
+        self.left[0].clear();
+        self.forget_headless(round);
+        let mut ready = Vec::new();
+        let ending = std::mem::take(&mut self.ending);
+        for (since, id) in ending {
+            let known = self.open.get(&id).is_some_and(|span| span.known_ids().is_some());
+            if since < round && known {
+                ready.push(id);
+            } else if since + self.limits.rounds_to_wait <= round {
+                self.drop_without_ids(id);
+            } else {
+                self.ending.push((since, id));
+            }
+        }
+        self.release(&ready, None, around)
+    }
+
+    /// Gives out all spans: the session is over and all of it was read.
+    pub(crate) fn end_session(
+        &mut self,
+        how: SessionEnd,
+        at: UnixNanos,
+        around: &Surroundings<'_>,
+    ) -> Vec<FinishedSpan> {
+        let (mut ready, mut lost, mut orphans) = (Vec::new(), Vec::new(), Vec::new());
+        for span in self.open.values() {
+            match (span.opened(), span.known_ids()) {
+                (Some(_), Some(_)) => ready.push(span.span),
+                (Some(_), None) => lost.push(span.span),
+                (None, _) => orphans.push(span.span),
+            }
+        }
+        lost.into_iter().for_each(|id| self.drop_without_ids(id));
+        for id in orphans {
+            self.open.remove(&id);
+            self.counters.orphans += 1;
+        }
+        self.ending.clear();
+        self.headless.clear();
+        self.release(&ready, Some((how, at)), around)
+    }
+
+    fn forget_headless(&mut self, round: u64) {
+        while let Some((since, id)) = self.headless.front().copied() {
+            if since + self.limits.rounds_to_wait > round {
+                break;
+            }
+            self.headless.pop_front();
+            if self.open.get(&id).is_some_and(OpenSpan::headless) {
+                self.open.remove(&id);
+                self.counters.orphans += 1;
+            }
+        }
+    }
+
+    fn drop_without_ids(&mut self, id: LocalSpanId) {
+        self.open.remove(&id);
+        self.left[0].insert(id);
+        self.counters.no_ids += 1;
+    }
+
+    fn release(
+        &mut self,
+        ready: &[LocalSpanId],
+        session: Option<(SessionEnd, UnixNanos)>,
+        around: &Surroundings<'_>,
+    ) -> Vec<FinishedSpan> {
+        // All ids first: spans that leave together may name one another.
+        for id in ready {
+            if let Some(ids) = self.open.get(id).and_then(OpenSpan::known_ids) {
+                self.remember(*id, ids);
+            }
+        }
+        let mut finished = Vec::with_capacity(ready.len());
+        for id in ready {
+            if let Some(span) = self.open.remove(id) {
+                self.left[0].insert(*id);
+                finished.extend(self.finish(span, session, around).map(|span| (*id, span)));
+            }
+        }
+        finished.sort_by_key(|(id, span)| (span.end, *id));
+        self.counters.released += finished.len() as u64;
+        finished.into_iter().map(|(_, span)| span).collect()
+    }
+
+    fn remember(&mut self, id: LocalSpanId, ids: SpanIds) {
+        if self.remembered.insert(id, ids).is_none() {
+            self.remembered_order.push_back(id);
+        }
+        if self.remembered_order.len() > self.limits.remembered_ids
+            && let Some(oldest) = self.remembered_order.pop_front()
+        {
+            self.remembered.remove(&oldest);
+        }
+    }
+
+    fn ids_of(&self, span: LocalSpanId) -> Option<SpanIds> {
+        self.open.get(&span).and_then(OpenSpan::known_ids).or_else(|| self.remembered.get(&span).copied())
+    }
+
+    fn links(&mut self, links: &[LinkTo]) -> Vec<(TraceId, SpanId)> {
+        let mut resolved = Vec::with_capacity(links.len());
+        for link in links {
+            match *link {
+                LinkTo::Remote(trace, span) => resolved.push((trace, span)),
+                LinkTo::Local(local) => match self.ids_of(local) {
+                    Some(ids) => resolved.push((ids.trace, ids.span)),
+                    None => self.counters.unresolved_links += 1,
+                },
+            }
+        }
+        resolved.sort_unstable();
+        resolved.dedup();
+        resolved
+    }
+
+    fn finish(
+        &mut self,
+        span: OpenSpan,
+        session: Option<(SessionEnd, UnixNanos)>,
+        around: &Surroundings<'_>,
+    ) -> Option<FinishedSpan> {
+        let mut ids = span.known_ids()?;
+        let open = span.opened()?.clone();
+        if ids.parent.is_none()
+            && let Some(parent) = open.parent.and_then(|parent| self.ids_of(parent))
+            && parent.trace == ids.trace
+        {
+            ids.parent = Some(parent.span);
+        }
+        let times = Times::of(&span, &open, session, around);
+        let mut attributes = span.attributes;
+        attributes.sort_by_key(|timed| timed.first);
+        let (special, attributes) = Special::take(attributes.into_iter().map(|timed| timed.attribute));
+        let end = span.end.as_ref();
+        let said = end.map_or(Status::Error, |end| end.status);
+        let (status, mut status_message) = special.status(said);
+        let unfinished = end.is_none();
+        if unfinished {
+            status_message = Some(
+                match session {
+                    Some((SessionEnd::Died, _)) => "process died while this span was open",
+                    _ => "process ended while this span was open",
+                }
+                .into(),
+            );
+        }
+        let incomplete = end.is_some_and(|end| span.seen_attributes < end.attributes);
+        self.counters.incomplete += u64::from(incomplete);
+        Some(FinishedSpan {
+            session: around.session,
+            ids,
+            name: special.name.clone().unwrap_or_else(|| open.callsite.name.clone()),
+            kind: special.kind(open.source),
+            source: open.source,
+            start: open.opened,
+            end: times.end,
+            status: if unfinished { Status::Error } else { status },
+            status_message,
+            busy: times.busy,
+            scheduled: times.scheduled,
+            idle: times.idle,
+            polls: times.polls,
+            estimated: times.estimated,
+            task: open.task,
+            held: end.map_or(Nanos(0), |end| end.closed.since(end.ended)),
+            cancelled: end.is_some_and(|end| end.cancelled),
+            unfinished,
+            incomplete,
+            thread: span.thread.and_then(around.thread).unwrap_or((0, "".into())),
+            attributes,
+            dropped_attributes: end
+                .map_or(0, |end| end.dropped_attributes)
+                .saturating_add(span.dropped_attributes),
+            events: span.events,
+            links: self.links(&span.links),
+            callsite: Arc::<Callsite>::clone(&open.callsite),
+        })
+    }
+}
+
+/// How a span's time was spent. An unfinished one has no sums but where it is a task; then nothing is claimed.
+struct Times {
+    end: UnixNanos,
+    busy: Nanos,
+    scheduled: Nanos,
+    idle: Nanos,
+    polls: u64,
+    estimated: bool,
+}
+
+impl Times {
+    fn of(
+        span: &OpenSpan,
+        open: &SpanOpen,
+        session: Option<(SessionEnd, UnixNanos)>,
+        around: &Surroundings<'_>,
+    ) -> Times {
+        if let Some(end) = &span.end {
+            let duration = end.ended.since(open.opened);
+            // Concurrent entries may sum to more than the duration; each share is what is left for it.
+            let scheduled = end.scheduled.min(duration - end.busy);
+            return Times {
+                end: end.ended.max(open.opened),
+                busy: end.busy,
+                scheduled,
+                idle: duration - end.busy - scheduled,
+                polls: end.polls,
+                estimated: end.estimated || scheduled != end.scheduled,
+            };
+        }
+        let end = session.map_or(open.opened, |(_, at)| at).max(open.opened);
+        let task = (open.source == SpanSource::Task).then(|| (around.task)(span.span)).flatten();
+        let totals = task.unwrap_or_default();
+        Times {
+            end,
+            busy: totals.busy,
+            scheduled: totals.scheduled,
+            idle: totals.idle,
+            polls: totals.polls,
+            estimated: true,
+        }
+    }
+}
