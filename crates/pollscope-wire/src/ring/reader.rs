@@ -34,6 +34,8 @@ pub struct Batch {
     pub damaged: u64,
     /// More stands there to read.
     pub more: bool,
+    /// The newest (tick, CLOCK_MONOTONIC) pair among the blocks read.
+    pub pair: Option<(u64, u64)>,
 }
 
 /// Reads one ring from where it left off.
@@ -163,6 +165,9 @@ impl RingReader {
             if !resumed {
                 batch.lost_bytes += position.saturating_sub(self.next);
                 self.catch_up(&words[block::TOTALS..block::TOTALS + CLASSES], batch);
+            }
+            if words[block::MONOTONIC] != 0 {
+                batch.pair = Some((words[block::TICK], words[block::MONOTONIC]));
             }
             (words[block::BASE], words[block::WRITER])
         } else {

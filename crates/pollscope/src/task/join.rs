@@ -29,7 +29,6 @@ fn joined(joined: u64) {
 }
 
 /// Waits for a task: tokio's handle, with the task that it waits for.
-#[must_use = "a task is detached when its handle is dropped"]
 pub struct JoinHandle<T> {
     inner: tokio::task::JoinHandle<T>,
     task: u64,

@@ -1,0 +1,531 @@
+//! One session being followed: its rings, slots and words, and where in them we are.
+
+use crate::clock::{ClockLine, Piece};
+use crate::convert::{Converter, ids_of, waker};
+use crate::names::Names;
+use crate::text::Open;
+use pollscope_model::event::{
+    Class, Event, SessionEnd, SessionInfo, TaskId, TaskState, ThreadId, ThreadKind, Value,
+};
+use pollscope_model::{Nanos, UnixNanos};
+use pollscope_wire::ids::{ID_MASK, Who};
+use pollscope_wire::layout::{
+    ChunkKind, Counter, RingKind, Section, State as WireState, runtime, span, task, unpack, words,
+};
+use pollscope_wire::reader::{
+    ChunkPlace, Header, Life, OpenError, RingPlace, SessionFiles, ThreadSlot, life,
+};
+use pollscope_wire::record::{self, SpanIds};
+use pollscope_wire::ring::{RingReader, Totals};
+use pollscope_wire::session::InfoValue;
+use pollscope_wire::sys;
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+
+/// Chunks of a ring read in one round: 32 blocks each.
+const CHUNKS_PER_ROUND: usize = 32;
+/// How long nothing may move before a silent session counts as dead, ns.
+const STILL_NS: u64 = 10_000_000_000;
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Its process lives.
+    Live,
+    /// It is over, in this way.
+    Over(SessionEnd),
+}
+
+/// Where the reader of a session stands: plain data, for a journal.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SessionPositions {
+    /// By thread slot and ring (0 span, 1 poll): absolute position, and records accounted for by class.
+    pub rings: Vec<(u32, u8, u64, Totals)>,
+    /// The clock line: tick, nanoseconds, slope.
+    pub line: Vec<(u64, u64, f64)>,
+    /// Newest tick converted.
+    pub newest: u64,
+    /// Length over which the slope was measured.
+    pub measured: u64,
+}
+
+/// Where a collector stands, by session.
+pub type Positions = HashMap<u128, SessionPositions>;
+
+#[derive(Default)]
+struct Thread {
+    writer: u64,
+    ended: bool,
+    rings: HashMap<u8, Ring>,
+}
+
+struct Ring {
+    place: RingPlace,
+    reader: RingReader,
+    open: Open,
+}
+
+pub(crate) struct Followed {
+    pub files: SessionFiles,
+    pub header: Header,
+    pub info: SessionInfo,
+    pub state: State,
+    pub read: Totals,
+    pub lost: Totals,
+    names: Names,
+    line: ClockLine,
+    threads: HashMap<u64, Thread>,
+    resume: SessionPositions,
+    refused: [u64; Counter::NAMES.len()],
+    /// When it last moved, and what moved then: for a process that cannot be seen.
+    moved: (u64, u64),
+    since_clock: u64,
+}
+
+/// What one round over a session gave.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Passed {
+    pub records: u64,
+    pub lost: u64,
+    pub more: bool,
+}
+
+const FOLLOWED: [RingKind; 2] = [RingKind::Span, RingKind::Poll];
+const CLASSES: [Class; 3] = [Class::Polls, Class::SpanEnds, Class::Others];
+
+impl Followed {
+    pub fn open(path: &Path, resume: Option<SessionPositions>) -> Result<Followed, OpenError> {
+        let files = SessionFiles::open(path)?;
+        let header = files.header()?;
+        let same_boot = is_same_boot(&header);
+        let resume = resume.unwrap_or_default();
+        let pieces = resume.line.iter().map(|&(tick, nanos, slope)| Piece { tick, nanos, slope }).collect();
+        let line = if resume.line.is_empty() {
+            ClockLine::new(&header, same_boot)
+        } else {
+            ClockLine::restore(&header, pieces, resume.newest, resume.measured)
+        };
+        let mut followed = Followed {
+            info: info(&files, &header),
+            files,
+            header,
+            state: State::Live,
+            read: [0; 3],
+            lost: [0; 3],
+            names: Names::default(),
+            line,
+            threads: HashMap::new(),
+            resume,
+            refused: [0; Counter::NAMES.len()],
+            moved: (0, sys::monotonic()),
+            since_clock: sys::monotonic(),
+        };
+        if !same_boot && followed.line.measured() == 0 {
+            followed.learn_clock();
+        }
+        Ok(followed)
+    }
+
+    /// Measures the slope from the pairs in the blocks of a session from another machine or boot.
+    fn learn_clock(&mut self) {
+        let used = self.files.used(Section::Threads).unwrap_or(0);
+        for slot in 0..used {
+            let Ok(thread) = self.files.thread(slot) else { continue };
+            for which in FOLLOWED {
+                let place = thread.rings[which as usize];
+                let mut reader = RingReader::new(place.blocks.min(1 << 20));
+                for _ in 0..CHUNKS_PER_ROUND {
+                    let Ok(mut source) = self.files.ring(slot, which, place) else { break };
+                    let Ok(batch) = reader.read(&mut source, |_, _| ()) else { break };
+                    if let Some((tick, monotonic)) = batch.pair {
+                        self.line.observe(tick, monotonic);
+                    }
+                    if !batch.more {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    pub fn positions(&self) -> SessionPositions {
+        let mut rings: Vec<_> = self
+            .threads
+            .iter()
+            .flat_map(|(slot, thread)| {
+                thread.rings.iter().map(|(which, ring)| {
+                    let (next, seen) = ring.reader.position();
+                    (*slot as u32, *which, next, seen)
+                })
+            })
+            .collect();
+        rings.sort_unstable();
+        let (pieces, newest, measured) = self.line.parts();
+        let line = pieces.iter().map(|piece| (piece.tick, piece.nanos, piece.slope)).collect();
+        SessionPositions { rings, line, newest, measured }
+    }
+
+    pub fn clock_measured(&self) -> u64 {
+        self.line.measured()
+    }
+
+    /// Puts every reader at its ring's head: what stands there is left, and counted as lost.
+    pub fn skip_to_heads(&mut self) {
+        let used = self.files.used(Section::Threads).unwrap_or(0);
+        for slot in 0..used {
+            let Ok(thread) = self.files.thread(slot) else { continue };
+            for which in FOLLOWED {
+                let place = thread.rings[which as usize];
+                let mut reader = RingReader::new(place.blocks.min(1 << 20));
+                for _ in 0..1 << 12 {
+                    let Ok(mut source) = self.files.ring(slot, which, place) else { break };
+                    if !reader.read(&mut source, |_, _| ()).is_ok_and(|batch| batch.more) {
+                        break;
+                    }
+                }
+                let (next, seen) = reader.position();
+                self.resume.rings.push((slot as u32, which as u8, next, seen));
+            }
+        }
+    }
+
+    /// One pass over all rings.
+    pub fn round(&mut self, sink: &mut dyn FnMut(Event)) -> Passed {
+        let now = sys::monotonic();
+        if self.state == State::Live && now - self.since_clock >= 1_000_000_000 {
+            self.since_clock = now;
+            if is_same_boot(&self.header) {
+                self.line.observe_own();
+            }
+        }
+        let mut passed = Passed::default();
+        let used = self.files.used(Section::Threads).unwrap_or(0);
+        for slot in 0..used {
+            let Ok(thread) = self.files.thread(slot) else { continue };
+            if thread.writer == 0 {
+                continue;
+            }
+            self.meet(slot, &thread, sink);
+            for which in FOLLOWED {
+                self.ring(slot, &thread, which, &mut passed, sink);
+            }
+        }
+        self.counters(sink);
+        passed
+    }
+
+    /// Tells of a thread that is new, or has ended.
+    fn meet(&mut self, slot: u64, thread: &ThreadSlot, sink: &mut dyn FnMut(Event)) {
+        let known = self.threads.entry(slot).or_default();
+        if known.writer != thread.writer {
+            known.writer = thread.writer;
+            known.ended = false;
+            let runtime = self.names.runtime(&self.files, thread.runtime);
+            sink(Event::Thread {
+                thread: ThreadId(thread.writer),
+                os_id: thread.os_id,
+                kind: kind_of_thread(thread.kind),
+                name: thread.name.as_str().into(),
+                runtime: (thread.runtime != 0).then_some(runtime),
+            });
+        }
+        if !thread.live && !known.ended {
+            known.ended = true;
+            sink(Event::ThreadEnded(ThreadId(thread.writer), self.line.time(thread.retired)));
+        }
+    }
+
+    fn ring(
+        &mut self,
+        slot: u64,
+        thread: &ThreadSlot,
+        which: RingKind,
+        passed: &mut Passed,
+        sink: &mut dyn FnMut(Event),
+    ) {
+        let place = thread.rings[which as usize];
+        let rings = &mut self.threads.entry(slot).or_default().rings;
+        let resume = &self.resume;
+        let ring = rings.entry(which as u8).or_insert_with(|| {
+            let at = resume.rings.iter().find(|(s, w, ..)| (*s as u64, *w) == (slot, which as u8));
+            let reader = match at {
+                Some(&(_, _, next, seen)) => RingReader::resume(place.blocks, next, seen),
+                None => RingReader::new(place.blocks),
+            };
+            Ring { place, reader, open: Open::default() }
+        });
+        // A slot keeps its rings for good: another place is damage, or a hostile hand.
+        if ring.place != place {
+            return;
+        }
+        for chunk in 0..CHUNKS_PER_ROUND {
+            let mut source = match self.files.ring(slot, which, place) {
+                Ok(source) => source,
+                Err(_) => return,
+            };
+            let mut records = Vec::new();
+            let copied = ring.reader.read(&mut source, |writer, raw| {
+                records.push((writer, raw.kind, raw.flags, raw.tick, raw.body.to_vec()));
+            });
+            let Ok(batch) = copied else { return };
+            let mut converter =
+                Converter { files: &self.files, names: &mut self.names, line: &mut self.line };
+            for (writer, kind, flags, tick, body) in &records {
+                let raw = record::Raw { kind: *kind, flags: *flags, tick: *tick, body };
+                converter.record(*writer, &raw, &mut ring.open, sink);
+            }
+            let id = ThreadId(thread.writer);
+            for (class, name) in CLASSES.into_iter().enumerate() {
+                self.read[class] += batch.read[class];
+                self.lost[class] = self.lost[class].saturating_add(batch.lost[class]);
+                passed.records += batch.read[class];
+                passed.lost = passed.lost.saturating_add(batch.lost[class]);
+                if batch.read[class] > 0 {
+                    sink(Event::Read { thread: id, class: name, records: batch.read[class] });
+                }
+                if batch.lost[class] > 0 {
+                    sink(Event::Lost { thread: id, class: name, records: batch.lost[class] });
+                }
+            }
+            if !batch.more {
+                break;
+            }
+            passed.more |= chunk + 1 == CHUNKS_PER_ROUND;
+        }
+    }
+
+    fn counters(&mut self, sink: &mut dyn FnMut(Event)) {
+        let Ok(now) = self.files.counters() else { return };
+        for (i, name) in Counter::NAMES.into_iter().enumerate() {
+            if now[i] > self.refused[i] {
+                self.refused[i] = now[i];
+                sink(Event::Refused(name, now[i]));
+            }
+        }
+    }
+
+    /// Refused counters as last read.
+    pub fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        Counter::NAMES.into_iter().zip(self.refused)
+    }
+
+    /// Live tasks, open spans and runtimes, as their slots show them.
+    pub fn slots(&mut self, sink: &mut dyn FnMut(Event)) {
+        let polling = self.polling();
+        for place in self.files.chunks().unwrap_or_default() {
+            match place.kind {
+                ChunkKind::Tasks => self.task_slots(&place, &polling, sink),
+                ChunkKind::Spans => self.span_slots(&place, sink),
+                ChunkKind::Rows => {}
+            }
+        }
+        self.runtimes(sink);
+    }
+
+    /// Copies a chunk with the sequences before and after: entries whose sequence stood still are whole.
+    fn chunk(&mut self, place: &ChunkPlace, seq: usize) -> io::Result<Vec<(bool, Vec<u64>)>> {
+        let stride = place.stride as usize / 8;
+        let mut copies = [Vec::new(), Vec::new(), Vec::new()];
+        for copy in &mut copies {
+            *copy = vec![0; stride * place.count as usize];
+            self.files.slots(place, 0, copy)?;
+            std::sync::atomic::fence(std::sync::atomic::Ordering::Acquire);
+        }
+        let [before, data, after] = copies;
+        let entries = data.chunks_exact(stride).enumerate().filter(|(_, entry)| entry[1] != 0);
+        Ok(entries
+            .map(|(i, entry)| {
+                let at = i * stride + seq;
+                (before[at] == after[at] && before[at] & 1 == 0, entry.to_vec())
+            })
+            .collect())
+    }
+
+    fn task_slots(&mut self, place: &ChunkPlace, polling: &HashMap<u64, u64>, sink: &mut dyn FnMut(Event)) {
+        let Ok(entries) = self.chunk(place, task::SEQ) else { return };
+        for (whole, w) in entries {
+            if w.len() < task::WORDS || w[task::STATE] != 1 {
+                continue;
+            }
+            let (key, size) = unpack(w[task::KEY]);
+            let birth = record::Birth {
+                task: w[task::ID],
+                kind: (w[task::PARENT] >> 56) as u8,
+                parent: w[task::PARENT] & ID_MASK,
+                key,
+                size,
+                born: w[task::BORN],
+                span: w[task::SPAN],
+                tokio_id: w[task::TOKIO_ID],
+                name: std::array::from_fn(|i| w[task::NAME + i]),
+                runtime: w[task::RUNTIME] as u32,
+            };
+            let totals = record::Totals {
+                polls: w[task::POLLS],
+                busy: w[task::BUSY],
+                nested: w[task::NESTED],
+                scheduled: w[task::SCHEDULED],
+                idle: w[task::IDLE],
+                wakes: w[task::WAKES],
+                self_wakes: w[task::SELF_WAKES],
+                clones: w[task::OWN_CLONES].wrapping_add(w[task::CLONES]),
+                drops: w[task::OWN_DROPS].wrapping_add(w[task::DROPS]),
+            };
+            let start = self.header.start_tick;
+            let mut converter =
+                Converter { files: &self.files, names: &mut self.names, line: &mut self.line };
+            let Some(birth) = converter.birth(&birth) else { continue };
+            let last_end = converter.line.time(w[task::LAST_END]);
+            let totals = converter.totals(&totals, birth.born, last_end);
+            let polling_since = polling.get(&w[task::ID]).map(|tick| converter.line.time(*tick));
+            // A wake belongs to this idle period if it carries the ordinal of the polls begun.
+            let fits = w[task::WAKE_TICK] != 0 && w[task::WAKE_TICK] & 0xff == w[task::POLLS] & 0xff;
+            let woken = fits.then(|| {
+                let at = converter.line.time(start.saturating_add(w[task::WAKE_TICK] >> 8));
+                (at, waker(Who(w[task::WAKE_WHO] >> 8)))
+            });
+            let id = TaskId(birth.task.0);
+            sink(Event::TaskBorn(birth));
+            sink(Event::TaskState(id, TaskState { totals, last_end, polling_since, woken, moving: !whole }));
+        }
+    }
+
+    fn span_slots(&mut self, place: &ChunkPlace, sink: &mut dyn FnMut(Event)) {
+        let Ok(entries) = self.chunk(place, span::SEQ) else { return };
+        for (whole, w) in entries {
+            if w.len() < span::WORDS || !whole {
+                continue;
+            }
+            let (callsite, name) = unpack(w[span::CALLSITE]);
+            let open = record::SpanOpen {
+                span: w[span::ID],
+                parent: w[span::PARENT],
+                callsite,
+                name,
+                task: w[span::TASK] & ID_MASK,
+                source: (w[span::TASK] >> 56) as u8,
+            };
+            let ids = SpanIds {
+                trace: (w[span::TRACE + 1] as u128) << 64 | w[span::TRACE] as u128,
+                span: w[span::SPAN_ID],
+                parent: w[span::PARENT_ID],
+            };
+            let ids = ids_of(w[span::FLAGS] as u16, &ids);
+            let mut converter =
+                Converter { files: &self.files, names: &mut self.names, line: &mut self.line };
+            sink(Event::SpanOpened(converter.span_open(&open, w[span::OPENED], ids)));
+        }
+    }
+
+    fn runtimes(&mut self, sink: &mut dyn FnMut(Event)) {
+        let used = self.files.used(Section::Runtimes).unwrap_or(0);
+        for number in 1..used {
+            let mut w = [0; runtime::WORDS];
+            if self.files.entry(Section::Runtimes, number, &mut w).is_err() || w[runtime::READ] == 0 {
+                continue;
+            }
+            let now = sys::tick().max(w[runtime::READ]);
+            sink(Event::RuntimeAlive {
+                runtime: self.names.runtime(&self.files, number as u32),
+                workers: unpack(w[runtime::FLAVOUR]).1,
+                alive: w[runtime::ALIVE],
+                age: self.line.ticks(now - w[runtime::READ]),
+            });
+        }
+    }
+
+    /// Tasks being polled now, with the tick at which that poll began.
+    fn polling(&mut self) -> HashMap<u64, u64> {
+        let used =
+            self.files.used(Section::Words).unwrap_or(0).max(self.files.used(Section::Threads).unwrap_or(0));
+        let mut polling = HashMap::new();
+        for slot in 0..used {
+            let mut w = [0; words::WORDS];
+            if self.files.entry(Section::Words, slot, &mut w).is_ok() && w[words::TASK] != 0 {
+                polling.insert(w[words::TASK], w[words::POLL_START]);
+            }
+        }
+        polling
+    }
+
+    /// Looks whether it is over; when it is, the end is told once, by the caller, after a last round.
+    pub fn look(&mut self) -> io::Result<State> {
+        if let Ok(header) = self.files.header() {
+            self.header = header;
+        }
+        let over = |state: u32| match state {
+            s if s == WireState::Closed as u32 => SessionEnd::Closed,
+            s if s == WireState::Exited as u32 => SessionEnd::Exited,
+            _ => SessionEnd::Died,
+        };
+        // A guard or `exit` says it before the process is gone: what comes after is not recorded.
+        if self.header.state != WireState::Running as u32 {
+            return Ok(State::Over(over(self.header.state)));
+        }
+        Ok(match life(self.files.dir(), self.header.pid, self.header.process_start)? {
+            Life::Live => State::Live,
+            Life::Dead => State::Over(SessionEnd::Died),
+            Life::Silent => {
+                let now = sys::monotonic();
+                let heads = self.read.iter().sum::<u64>();
+                if heads != self.moved.0 {
+                    self.moved = (heads, now);
+                }
+                if now - self.moved.1 > STILL_NS { State::Over(SessionEnd::Died) } else { State::Live }
+            }
+        })
+    }
+
+    /// When it ended: as it says itself, else now.
+    pub fn end_time(&mut self) -> UnixNanos {
+        match self.header.end_tick {
+            0 => UnixNanos(sys::realtime()),
+            tick => self.line.time(tick),
+        }
+    }
+}
+
+fn kind_of_thread(kind: u8) -> ThreadKind {
+    match kind {
+        1 => ThreadKind::Main,
+        2 => ThreadKind::Worker,
+        3 => ThreadKind::Blocking,
+        4 => ThreadKind::ThreadWorker,
+        _ => ThreadKind::Other,
+    }
+}
+
+/// Whether the session was made on this machine since it was started: both clocks then run on here.
+fn is_same_boot(header: &Header) -> bool {
+    let theirs = header.start_realtime as i128 - header.start_boottime as i128;
+    let ours = sys::realtime() as i128 - sys::boottime() as i128;
+    (theirs - ours).unsigned_abs() < 5_000_000_000
+}
+
+fn info(files: &SessionFiles, header: &Header) -> SessionInfo {
+    let mut resource = Vec::new();
+    let mut exe = String::new();
+    for item in files.info().unwrap_or_default() {
+        if !item.resource {
+            if let ("exe", InfoValue::Str(path)) = (item.key.as_str(), &item.value) {
+                exe.clone_from(path);
+            }
+            continue;
+        }
+        let value = match item.value {
+            InfoValue::Str(text) => Value::Str(text.into()),
+            InfoValue::I64(n) => Value::I64(n),
+            InfoValue::F64(n) => Value::F64(n),
+            InfoValue::Bool(b) => Value::Bool(b),
+        };
+        resource.push((item.key.into(), value));
+    }
+    SessionInfo {
+        resource,
+        pid: header.pid,
+        started: UnixNanos(header.start_realtime),
+        exe: exe.into(),
+        slow_poll: Nanos(header.slow_poll_ns),
+    }
+}
