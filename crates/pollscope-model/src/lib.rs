@@ -11,6 +11,7 @@ pub mod hist;
 mod limits;
 mod model;
 pub mod polls;
+pub mod render;
 pub mod session;
 pub mod span;
 pub mod spans;
@@ -19,6 +20,7 @@ pub mod tasks;
 pub mod threads;
 pub mod time;
 mod top;
+pub mod traces;
 pub mod typename;
 pub mod view;
 
