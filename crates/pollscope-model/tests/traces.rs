@@ -55,24 +55,31 @@ fn check(drawn: String, width: usize, expected: &str) {
 #[test]
 fn a_trace_over_three_services_at_100_columns() {
     let tree = shop().get(TraceId(7)).expect("it is here");
-    check(render_trace(&tree, 100, PLAIN), 100, r#"
+    check(
+        render_trace(&tree, 100, PLAIN),
+        100,
+        r#"
 trace 00000000000000000000000000000007  3 services  812ms  6 spans  1 error
-                                               0                812ms
-POST /checkout             gateway      812ms  ▒─────────────────────  shop.rs:1
-├─ POST                    gateway      740ms   ────────────────────   shop.rs:2
-│  └─ place                orders       690ms    █▒▒▒▒▒▒▒▒▒▒▒▒▒─────   shop.rs:3
-│     ├─ SELECT orders, …  orders      40.0ms                  ─       shop.rs:4
-│     └─ reserve           inventory   60.0ms                   █      shop.rs:5
+                                                      0              406ms      812ms
+POST /checkout                    gateway      812ms  ▒▒─────────────────────────────  src/shop.rs:1
+├─ POST                           gateway      740ms    ────────────────────────────   src/shop.rs:2
+│  └─ place                       orders       690ms     █▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒──────    src/shop.rs:3
+│     ├─ SELECT orders, custome…  orders      40.0ms                        ──         src/shop.rs:4
+│     └─ reserve                  inventory   60.0ms                          ██       src/shop.rs:5
 │        ✗ sold out
-└─ receipt                 gateway    ~7.00ms                       █  shop.rs:6
+└─ receipt                        gateway    ~7.00ms                                █  src/shop.rs:6
 █ busy  ▒ scheduled  ─ idle  ~ estimated
-"#);
+"#,
+    );
 }
 
 #[test]
 fn the_same_at_80_columns() {
     let tree = shop().get(TraceId(7)).expect("it is here");
-    check(render_trace(&tree, 80, PLAIN), 80, r#"
+    check(
+        render_trace(&tree, 80, PLAIN),
+        80,
+        r#"
 trace 00000000000000000000000000000007  3 services  812ms  6 spans  1 error
                                                0                812ms
 POST /checkout             gateway      812ms  ▒─────────────────────  shop.rs:1
@@ -83,7 +90,8 @@ POST /checkout             gateway      812ms  ▒──────────
 │        ✗ sold out
 └─ receipt                 gateway    ~7.00ms                       █  shop.rs:6
 █ busy  ▒ scheduled  ─ idle  ~ estimated
-"#);
+"#,
+    );
 }
 
 #[test]
@@ -91,18 +99,22 @@ fn the_same_in_ascii() {
     let tree = shop().get(TraceId(7)).expect("it is here");
     let drawn = render_trace(&tree, 80, Style { unicode: false, color: false });
     assert!(drawn.is_ascii());
-    check(drawn, 80, r#"
+    check(
+        drawn,
+        80,
+        r#"
 trace 00000000000000000000000000000007  3 services  812ms  6 spans  1 error
                                                0                812ms
-POST /checkout             gateway      812ms  ▒─────────────────────  shop.rs:1
-├─ POST                    gateway      740ms   ────────────────────   shop.rs:2
-│  └─ place                orders       690ms    █▒▒▒▒▒▒▒▒▒▒▒▒▒─────   shop.rs:3
-│     ├─ SELECT orders, …  orders      40.0ms                  ─       shop.rs:4
-│     └─ reserve           inventory   60.0ms                   █      shop.rs:5
-│        ✗ sold out
-└─ receipt                 gateway    ~7.00ms                       █  shop.rs:6
-█ busy  ▒ scheduled  ─ idle  ~ estimated
-"#);
+POST /checkout             gateway      812ms  =---------------------  shop.rs:1
+|- POST                    gateway      740ms   --------------------   shop.rs:2
+|  `- place                orders       690ms    #=============-----   shop.rs:3
+|     |- SELECT orders, ~  orders      40.0ms                  -       shop.rs:4
+|     `- reserve           inventory   60.0ms                   #      shop.rs:5
+|        ! sold out
+`- receipt                 gateway    ~7.00ms                       #  shop.rs:6
+# busy  = scheduled  - idle  ~ estimated
+"#,
+    );
 }
 
 #[test]
