@@ -158,10 +158,8 @@ fn spans_in_a_circle_are_shown_once_each() {
         traces.add(&"odd".into(), &span(7, id, parent, "loop", id as f64, 10.0, 1.0, 0.0));
     }
     let tree = traces.get(TraceId(7)).expect("it is here");
-    let mut shown: Vec<u64> = tree.nodes.iter().map(|node| node.of.span.ids.span.0).collect();
+    let shown: Vec<u64> = tree.nodes.iter().map(|node| node.of.span.ids.span.0).collect();
     assert_eq!(shown, [4, 5, 1, 2, 3]);
-    shown.dedup();
-    assert_eq!(shown.len(), 5);
 }
 
 #[test]
