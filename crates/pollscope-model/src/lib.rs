@@ -16,6 +16,7 @@ pub mod session;
 pub mod span;
 pub mod spans;
 mod special;
+pub mod summary;
 pub mod tasks;
 pub mod threads;
 pub mod time;

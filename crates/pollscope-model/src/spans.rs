@@ -280,6 +280,10 @@ impl Spans {
     pub(crate) fn open(&self) -> Vec<OpenSpan> {
         let mut open: Vec<OpenSpan> = self.open.values().cloned().collect();
         open.sort_by_key(|span| span.span);
+        for span in &mut open {
+            span.attributes.sort_by_key(|timed| timed.first);
+            span.links.sort_unstable();
+        }
         open
     }
 
