@@ -7,7 +7,10 @@ use std::process::Command;
 type Imports = BTreeMap<String, BTreeSet<String>>;
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("crates/pollscope-agent is two below the root")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("crates/pollscope-agent is two below the root")
 }
 
 /// The table's rows: crate, and what it may import; `None` for "all but ..".
@@ -72,8 +75,16 @@ fn unsafe_code_stays_in_the_crates_that_are_named_for_it() {
     let may = ["pollscope-wire", "pollscope"];
     for name in built().keys().filter(|name| !may.contains(&name.as_str())) {
         let source = root().join("crates").join(name).join("src");
-        let entry = ["lib.rs", "main.rs"].map(|file| source.join(file)).into_iter().find(|path| path.exists()).unwrap();
+        let entry = ["lib.rs", "main.rs"]
+            .map(|file| source.join(file))
+            .into_iter()
+            .find(|path| path.exists())
+            .unwrap();
         let text = std::fs::read_to_string(&entry).unwrap();
-        assert!(text.contains("#![forbid(unsafe_code)]"), "{} lacks #![forbid(unsafe_code)]", entry.display());
+        assert!(
+            text.contains("#![forbid(unsafe_code)]"),
+            "{} lacks #![forbid(unsafe_code)]",
+            entry.display()
+        );
     }
 }

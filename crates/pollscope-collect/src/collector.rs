@@ -24,7 +24,7 @@ pub enum Start {
     Oldest,
     /// With what comes from now on; what stands there is left.
     Head,
-    /// Where an earlier collector stood; sessions it did not know from the oldest.
+    /// With the oldest, but span ends before these positions have been exported: they are not sampled.
     Resume(Positions),
 }
 

@@ -64,6 +64,8 @@ struct Ring {
     place: RingPlace,
     reader: RingReader,
     open: Open,
+    /// Span ends before this position have been exported by an earlier reader.
+    exported: u64,
 }
 
 pub(crate) struct Followed {
@@ -77,6 +79,8 @@ pub(crate) struct Followed {
     line: ClockLine,
     threads: HashMap<u64, Thread>,
     resume: SessionPositions,
+    /// What stands before the positions is left, not read again.
+    skip: bool,
     refused: [u64; Counter::NAMES.len()],
     /// When it last moved, and what moved then: for a process that cannot be seen.
     moved: (u64, u64),
@@ -117,6 +121,7 @@ impl Followed {
             line,
             threads: HashMap::new(),
             resume,
+            skip: false,
             refused: [0; Counter::NAMES.len()],
             moved: (0, sys::monotonic()),
             since_clock: sys::monotonic(),
@@ -172,6 +177,7 @@ impl Followed {
 
     /// Puts every reader at its ring's head: what stands there is left, and counted as lost.
     pub fn skip_to_heads(&mut self) {
+        self.skip = true;
         let used = self.files.used(Section::Threads).unwrap_or(0);
         for slot in 0..used {
             let Ok(thread) = self.files.thread(slot) else { continue };
@@ -246,14 +252,15 @@ impl Followed {
     ) {
         let place = thread.rings[which as usize];
         let rings = &mut self.threads.entry(slot).or_default().rings;
-        let resume = &self.resume;
+        let (resume, skip) = (&self.resume, self.skip);
         let ring = rings.entry(which as u8).or_insert_with(|| {
             let at = resume.rings.iter().find(|(s, w, ..)| (*s as u64, *w) == (slot, which as u8));
+            let exported = at.map_or(0, |&(_, _, next, _)| next);
             let reader = match at {
-                Some(&(_, _, next, seen)) => RingReader::resume(place.blocks, next, seen),
-                None => RingReader::new(place.blocks),
+                Some(&(_, _, next, seen)) if skip => RingReader::resume(place.blocks, next, seen),
+                _ => RingReader::new(place.blocks),
             };
-            Ring { place, reader, open: Open::default() }
+            Ring { place, reader, open: Open::default(), exported }
         });
         // A slot keeps its rings for good: another place is damage, or a hostile hand.
         if ring.place != place {
@@ -266,14 +273,17 @@ impl Followed {
             };
             let mut records = Vec::new();
             let copied = ring.reader.read(&mut source, |writer, raw| {
-                records.push((writer, raw.kind, raw.flags, raw.tick, raw.body.to_vec()));
+                records.push((writer, raw.kind, raw.flags, raw.tick, raw.position, raw.body.to_vec()));
             });
             let Ok(batch) = copied else { return };
             let mut converter =
                 Converter { files: &self.files, names: &mut self.names, line: &mut self.line };
-            for (writer, kind, flags, tick, body) in &records {
-                let raw = record::Raw { kind: *kind, flags: *flags, tick: *tick, body };
-                converter.record(*writer, &raw, &mut ring.open, sink);
+            for (writer, kind, flags, tick, position, body) in &records {
+                let raw = record::Raw { kind: *kind, flags: *flags, tick: *tick, position: *position, body };
+                let exported = *position < ring.exported;
+                converter.record(*writer, &raw, &mut ring.open, &mut |event| {
+                    sink(if exported { as_exported(event) } else { event });
+                });
             }
             let id = ThreadId(thread.writer);
             for (class, name) in CLASSES.into_iter().enumerate() {
@@ -483,6 +493,20 @@ impl Followed {
             0 => UnixNanos(sys::realtime()),
             tick => self.line.time(tick),
         }
+    }
+}
+
+/// A span end that an earlier reader has exported is shown, but leaves no second time: as if not sampled. (All
+/// that still stands is read again after a restart, so that open spans have their attributes.)
+fn as_exported(event: Event) -> Event {
+    match event {
+        Event::SpanEnded(mut end) => {
+            if let Some(ids) = &mut end.open.ids {
+                ids.sampled = false;
+            }
+            Event::SpanEnded(end)
+        }
+        other => other,
     }
 }
 

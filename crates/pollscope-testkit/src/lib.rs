@@ -70,7 +70,12 @@ impl Service {
     }
 
     /// The same with environment variables.
-    pub fn start_with(binary: &str, place: &Place, arguments: &[&str], environment: &[(&str, &str)]) -> Service {
+    pub fn start_with(
+        binary: &str,
+        place: &Place,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Service {
         let mut child = Command::new(binary)
             .args(arguments)
             .env("POLLSCOPE_DIR", place.path())

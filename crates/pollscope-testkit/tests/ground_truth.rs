@@ -1,8 +1,8 @@
 //! What a scripted service did is what is read from outside: times, wakers, exact sums.
 
 use pollscope_collect::{Collector, Options};
-use pollscope_model::event::{Event, PollOutcome, TaskEnd, Waker};
 use pollscope_model::Nanos;
+use pollscope_model::event::{Event, PollOutcome, TaskEnd, Waker};
 use pollscope_testkit::{Place, Service};
 
 const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
@@ -36,7 +36,10 @@ fn end_of<'a>(facts: &'a [Event], name: &str) -> &'a TaskEnd {
 fn about(measured: Nanos, milliseconds: u64) {
     let expected = milliseconds * 1_000_000;
     let slack = expected / 5 + 15_000_000;
-    assert!(measured.0 + 1_000_000 >= expected && measured.0 <= expected + slack, "{measured} is not about {milliseconds} ms");
+    assert!(
+        measured.0 + 1_000_000 >= expected && measured.0 <= expected + slack,
+        "{measured} is not about {milliseconds} ms"
+    );
 }
 
 #[test]
@@ -62,7 +65,9 @@ fn sleeping_blocking_and_waiting_are_told_apart() {
     assert!(victim.birth.location.file.ends_with("scripted.rs") && line > 1, "{}", victim.birth.location);
 
     let woken = facts.iter().find_map(|event| match event {
-        Event::Polled(poll) if poll.task == victim.birth.task && poll.outcome == PollOutcome::Ready => poll.woken_by,
+        Event::Polled(poll) if poll.task == victim.birth.task && poll.outcome == PollOutcome::Ready => {
+            poll.woken_by
+        }
         _ => None,
     });
     assert_eq!(woken, Some(Waker::Task(hog.birth.task)), "the hog woke the victim");

@@ -180,6 +180,8 @@ pub struct Raw<'a> {
     pub flags: u16,
     /// The tick it was written at.
     pub tick: u64,
+    /// Where it stands in its ring: absolute bytes.
+    pub position: u64,
     /// The words after the header.
     pub body: &'a [u64],
 }
@@ -788,9 +790,9 @@ mod tests {
 
     #[track_caller]
     fn reads_back(kind: u8, flags: u16, body: &[u64], expected: Record<'_>) {
-        assert_eq!(Record::decode(&Raw { kind, flags, tick: 0, body }), expected);
+        assert_eq!(Record::decode(&Raw { kind, flags, tick: 0, position: 0, body }), expected);
         for cut in 0..body.len() {
-            let _ = Record::decode(&Raw { kind, flags, tick: 0, body: &body[..cut] });
+            let _ = Record::decode(&Raw { kind, flags, tick: 0, position: 0, body: &body[..cut] });
         }
     }
 

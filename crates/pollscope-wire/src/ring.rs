@@ -9,4 +9,6 @@ mod reader;
 mod writer;
 
 pub use reader::{Batch, RingReader, RingSource, Totals};
+#[cfg(loom)]
+pub use writer::Mutant;
 pub use writer::{RingSpec, RingWriter};

@@ -11,6 +11,8 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let scenario = arguments.next().expect("a scenario is named");
     let number = arguments.next().map_or(0, |n| n.parse().expect("the second argument is a number"));
+    use tracing_subscriber::prelude::*;
+    tracing_subscriber::registry().with(pollscope::layer()).init();
     let guard = pollscope::Config::from_env().service(&scenario).init();
     match scenario.as_str() {
         "times" => runtime(1).block_on(times()),
@@ -52,7 +54,8 @@ async fn asked_to_end() {
 /// On one worker: `sleeper` sleeps 50 ms; `blocker` blocks its worker for 30 ms in one poll; `victim` is woken
 /// at the beginning of a 40 ms block by `hog` and has to wait behind it.
 async fn times() {
-    let sleeper = pollscope::spawn_named("sleeper", async { tokio::time::sleep(Duration::from_millis(50)).await });
+    let sleeper =
+        pollscope::spawn_named("sleeper", async { tokio::time::sleep(Duration::from_millis(50)).await });
     sleeper.await.expect("the sleeper ends");
     let blocker = pollscope::spawn_named("blocker", async { std::thread::sleep(Duration::from_millis(30)) });
     blocker.await.expect("the blocker ends");
@@ -73,10 +76,13 @@ async fn times() {
 
 /// A task that wakes itself for ever, and `number` spans one after the other beside it.
 async fn spin(number: u64) {
-    pollscope::spawn_named("spinner", poll_fn(|cx| -> Poll<()> {
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }));
+    pollscope::spawn_named(
+        "spinner",
+        poll_fn(|cx| -> Poll<()> {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }),
+    );
     for n in 0..number {
         tracing::info_span!("step", n).in_scope(|| ());
         if n % 16 == 0 {

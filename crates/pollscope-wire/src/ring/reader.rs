@@ -51,8 +51,9 @@ pub struct RingReader {
     last_head: u64,
     last_resv: u64,
     buffer: Vec<u64>,
-    #[cfg(any(test, loom))]
-    pub(crate) mutant: super::writer::Mutant,
+    /// What the model leaves out.
+    #[cfg(loom)]
+    pub mutant: super::writer::Mutant,
 }
 
 impl RingReader {
@@ -71,7 +72,7 @@ impl RingReader {
             last_head: next,
             last_resv: 0,
             buffer: Vec::new(),
-            #[cfg(any(test, loom))]
+            #[cfg(loom)]
             mutant: Default::default(),
         }
     }
@@ -121,9 +122,9 @@ impl RingReader {
             let index = (first + i as u64) % self.blocks;
             source.copy(index as usize * BLOCK_WORDS, words)?;
         }
-        #[cfg(any(test, loom))]
+        #[cfg(loom)]
         let fenced = self.mutant != super::writer::Mutant::ReaderFence;
-        #[cfg(not(any(test, loom)))]
+        #[cfg(not(loom))]
         let fenced = true;
         if fenced {
             fence(Ordering::Acquire);
@@ -192,7 +193,8 @@ impl RingReader {
                 batch.read[class] += 1;
                 self.seen[class] += 1;
                 if kind != kind::TICK {
-                    take(writer, Raw { kind, flags: (first >> 16) as u16, tick, body });
+                    let at = position + (cursor * 8) as u64;
+                    take(writer, Raw { kind, flags: (first >> 16) as u16, tick, position: at, body });
                 }
             }
             cursor += len;

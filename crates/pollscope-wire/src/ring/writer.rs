@@ -27,12 +27,13 @@ pub struct RingWriter<'a> {
     totals: [u64; CLASSES],
     /// Gives (tick, CLOCK_MONOTONIC) for a block's header.
     pair: fn() -> (u64, u64),
-    #[cfg(any(test, loom))]
-    pub(crate) mutant: Mutant,
+    /// What the model leaves out.
+    #[cfg(loom)]
+    pub mutant: Mutant,
 }
 
 /// What a model leaves out, to see that it is missed.
-#[cfg(any(test, loom))]
+#[cfg(loom)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mutant {
     /// Nothing.
@@ -60,17 +61,20 @@ impl<'a> RingWriter<'a> {
         let blocks = (spec.words.len() / BLOCK_WORDS) as u64;
         assert!(blocks >= 2, "a ring has at least two blocks");
         assert!(spec.heads.len() >= head::TOTALS + CLASSES);
+        // The last owner's block is closed like any other: behind its last record stand words of an older lap.
+        let last = position.next_multiple_of(BLOCK_BYTES).wrapping_sub(BLOCK_BYTES);
+        let start = (last / BLOCK_BYTES % blocks) as usize * BLOCK_WORDS;
         let mut ring = RingWriter {
             spec,
             blocks,
-            block: &spec.words[..BLOCK_WORDS],
-            cursor: BLOCK_WORDS,
-            position: position.next_multiple_of(BLOCK_BYTES).wrapping_sub(BLOCK_BYTES),
+            block: &spec.words[start..start + BLOCK_WORDS],
+            cursor: (position.wrapping_sub(last) / 8) as usize,
+            position: last,
             tick: 0,
             writer,
             totals,
             pair,
-            #[cfg(any(test, loom))]
+            #[cfg(loom)]
             mutant: Mutant::None,
         };
         ring.enter_block(None);
@@ -125,7 +129,7 @@ impl<'a> RingWriter<'a> {
     #[inline]
     fn publish(&self) {
         let end = self.head();
-        #[cfg(any(test, loom))]
+        #[cfg(loom)]
         if self.mutant == Mutant::ReleaseStore {
             self.spec.heads[head::HEAD].store(end, Ordering::Relaxed);
             self.spec.heads[head::HEAD_NOT].store(!end, Ordering::Relaxed);
@@ -169,9 +173,9 @@ impl<'a> RingWriter<'a> {
         let resv = self.position.wrapping_add(BLOCK_BYTES);
         self.spec.heads[head::RESV].store(resv, Ordering::Relaxed);
         self.spec.heads[head::RESV_NOT].store(!resv, Ordering::Relaxed);
-        #[cfg(any(test, loom))]
+        #[cfg(loom)]
         let fenced = self.mutant != Mutant::WriterFence;
-        #[cfg(not(any(test, loom)))]
+        #[cfg(not(loom))]
         let fenced = true;
         if fenced {
             fence(Ordering::Release);

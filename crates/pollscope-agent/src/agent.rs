@@ -1,0 +1,390 @@
+//! `pollscope agent`: one loop that reads sessions, feeds the model, exports what is finished, and keeps the
+//! journal.
+
+use crate::cli::AgentArgs;
+use crate::journal::{Journal, Restored};
+use crate::observe::service_of;
+use crate::server::{self, Shared};
+use crate::settings::Settings;
+use anyhow::{Context, Result};
+use pollscope_collect::{Claim, Collector, Notice, Options, Positions, Start, State};
+use pollscope_export::{Client, Limits as ExportLimits, Pipeline, Settled};
+use pollscope_model::event::SessionEnd;
+use pollscope_model::traces::{TraceLimits, Traces};
+use pollscope_model::{Limits, Model, SessionId};
+use std::collections::{HashMap, HashSet};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// Time between two rounds while records come in.
+const BUSY: Duration = Duration::from_millis(50);
+/// The longest time between two rounds, when none came for a while.
+const IDLE: Duration = Duration::from_millis(400);
+/// Time between two looks for sessions.
+const DISCOVER: Duration = Duration::from_millis(250);
+/// Time between two looks at the slots of live tasks.
+const SLOTS: Duration = Duration::from_secs(1);
+/// Spans taken from the model at a time.
+const TAKE: usize = 10_000;
+
+/// All that can wake the loop.
+enum Event {
+    /// It is time for a round.
+    Round,
+    /// A batch is acknowledged, refused or dropped: the journal need not keep it.
+    Settled(Settled),
+    /// The agent was asked to end.
+    Stop,
+}
+
+/// The agent.
+pub struct Agent {
+    pub collector: Collector,
+    pub model: Model,
+    pub traces: Traces,
+    pipeline: Option<Pipeline>,
+    journal: Option<Journal>,
+    /// Where the readers stood before the last round: all span ends before it have left the model.
+    before: Positions,
+    exporting: HashSet<SessionId>,
+    held: HashMap<SessionId, Option<u32>>,
+    ended: HashMap<SessionId, Instant>,
+    keep_dead: Duration,
+    discovered: Option<Instant>,
+    slots: Option<Instant>,
+    shared: Arc<Shared>,
+    settled: mpsc::UnboundedReceiver<Settled>,
+    said_unreachable: bool,
+    quiet: bool,
+}
+
+/// `pollscope agent`.
+pub async fn main(arguments: AgentArgs) -> Result<ExitCode> {
+    let settings = Settings::resolve(&arguments)?;
+    let mut stop = stop_signal()?;
+    let mut agent = Agent::start(&arguments, &settings, false)?;
+    if let Some(address) = &settings.listen {
+        // The page is a convenience: a port in use must not keep traces from leaving.
+        match server::start(address, agent.shared.clone()).await {
+            Ok(address) => eprintln!("pollscope: /healthz, /readyz and /metrics on http://{address}"),
+            Err(error) => eprintln!(
+                "pollscope: no page of our own: cannot listen on {address}: {error}; choose another with --listen"
+            ),
+        }
+    }
+    agent.run(&mut stop).await;
+    agent.finish(settings.grace).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Becomes ready when the process is asked to end.
+pub fn stop_signal() -> Result<mpsc::Receiver<()>> {
+    let (tell, told) = mpsc::channel(1);
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        let _ = tell.send(()).await;
+    });
+    Ok(told)
+}
+
+impl Agent {
+    /// Reads the journal and begins to follow. `quiet`: says nothing of what it finds.
+    pub fn start(arguments: &AgentArgs, settings: &Settings, quiet: bool) -> Result<Agent> {
+        let (tell, settled) = mpsc::unbounded_channel();
+        let mut options = Options {
+            dirs: settings.dirs.clone(),
+            service: arguments.which.service.clone(),
+            session: arguments.which.session.clone(),
+            ..Options::default()
+        };
+        let mut journal = None;
+        let mut pipeline = None;
+        let mut before = Positions::new();
+        if let Some(config) = &settings.export {
+            let Restored { journal: restored, positions, batches, damaged } = Journal::open(&settings.state)?;
+            for path in damaged {
+                eprintln!("pollscope: the journal's {} is damaged and was left out", path.display());
+            }
+            before.clone_from(&positions);
+            options.start = Start::Resume(positions);
+            let client = Client::new(config).context("cannot make a client for the endpoint")?;
+            let on_settled = Box::new(move |settled| {
+                let _ = tell.send(settled);
+            });
+            pipeline = Some(Pipeline::start(ExportLimits::default(), client, batches, on_settled));
+            journal = Some(restored);
+        }
+        Ok(Agent {
+            collector: Collector::new(options),
+            model: Model::new(Limits::default()),
+            traces: Traces::new(TraceLimits::default()),
+            pipeline,
+            journal,
+            before,
+            exporting: HashSet::new(),
+            held: HashMap::new(),
+            ended: HashMap::new(),
+            keep_dead: settings.keep_dead,
+            discovered: None,
+            slots: None,
+            shared: Arc::default(),
+            settled,
+            said_unreachable: false,
+            quiet,
+        })
+    }
+
+    fn say(&self, text: std::fmt::Arguments<'_>) {
+        if !self.quiet {
+            eprintln!("pollscope: {text}");
+        }
+    }
+
+    /// Runs until it is asked to end.
+    pub async fn run(&mut self, stop: &mut mpsc::Receiver<()>) {
+        let mut wait = BUSY;
+        loop {
+            let event = tokio::select! {
+                _ = stop.recv() => Event::Stop,
+                Some(settled) = self.settled.recv() => Event::Settled(settled),
+                () = tokio::time::sleep(wait) => Event::Round,
+            };
+            match event {
+                // One pass over all rings; the next one comes later when there is little to read.
+                Event::Round => {
+                    let records = self.turn();
+                    wait = if records > 16 { BUSY } else { (wait * 2).min(IDLE) };
+                }
+                // The file of that batch can go.
+                Event::Settled(settled) => self.settle(settled),
+                // The caller flushes.
+                Event::Stop => return,
+            }
+        }
+    }
+
+    fn settle(&mut self, settled: Settled) {
+        if let Some(journal) = &mut self.journal {
+            journal.settled(settled.id);
+        }
+    }
+
+    /// One turn: sessions, a round, what is finished, the journal. Gives the records read.
+    pub fn turn(&mut self) -> u64 {
+        let at = Instant::now();
+        if self.discovered.is_none_or(|last| at - last >= DISCOVER) {
+            self.discovered = Some(at);
+            self.discover(at);
+        }
+        let before = self.collector.positions();
+        let round = self.collector.round(&mut |session, event| self.model.apply(session, event));
+        if self.slots.is_none_or(|last| at - last >= SLOTS) {
+            self.slots = Some(at);
+            self.collector.slots(&mut |session, event| self.model.apply(session, event));
+        }
+        self.model.end_round();
+        self.shared.read(round.records, round.lost);
+        let sent = self.export();
+        // What was read before this round has now left the model.
+        let moved = std::mem::replace(&mut self.before, before) != self.before;
+        if sent || moved {
+            self.write_journal();
+        }
+        self.report();
+        round.records
+    }
+
+    fn discover(&mut self, at: Instant) {
+        for notice in self.collector.discover() {
+            match notice {
+                Notice::Found(id, path) => {
+                    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    self.say(format_args!("following {name}"));
+                    self.claim(id);
+                }
+                Notice::Refused(path, why) => {
+                    self.say(format_args!("cannot follow {}: {why}", path.display()));
+                    self.shared.refuse();
+                }
+                Notice::Ended(id, how) => {
+                    let service = service_of(&self.model, id);
+                    let how = match how {
+                        SessionEnd::Closed => "closed",
+                        SessionEnd::Exited => "exited",
+                        SessionEnd::Died => "died",
+                        SessionEnd::Detached => "was let go",
+                    };
+                    self.say(format_args!("{service} {how}"));
+                    self.ended.insert(id, at);
+                }
+                Notice::Gone(id) => {
+                    self.ended.remove(&id);
+                    self.exporting.remove(&id);
+                    if let Some(pipeline) = &self.pipeline {
+                        pipeline.forget(id);
+                    }
+                    self.model.forget(id);
+                }
+            }
+        }
+        // Another exporter may have gone.
+        for id in self.held.keys().copied().collect::<Vec<_>>() {
+            self.claim(id);
+        }
+        let due: Vec<SessionId> = self
+            .ended
+            .iter()
+            .filter(|(_, since)| at - **since >= self.keep_dead)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            if self.collector.remove(id) {
+                self.ended.remove(&id);
+                if let Some(journal) = &mut self.journal {
+                    journal.done.remove(&id.0);
+                }
+            }
+        }
+    }
+
+    fn claim(&mut self, id: SessionId) {
+        if self.pipeline.is_none() || self.exporting.contains(&id) {
+            return;
+        }
+        match self.collector.claim(id) {
+            Ok(Claim::Exporter) => {
+                self.held.remove(&id);
+                self.exporting.insert(id);
+            }
+            Ok(Claim::HeldBy(holder)) => {
+                if self.held.insert(id, holder).is_none() {
+                    let who = holder.map_or_else(
+                        || "another agent".to_owned(),
+                        |pid| format!("the agent with pid {pid}"),
+                    );
+                    self.say(format_args!("session {id} is exported by {who}: it is only shown here"));
+                }
+            }
+            Err(error) => {
+                if self.held.insert(id, None).is_none() {
+                    self.say(format_args!("cannot claim session {id}: {error}: it is only shown here"));
+                }
+            }
+        }
+    }
+
+    /// Moves finished spans into traces and pipeline; whether any was put into the pipeline.
+    fn export(&mut self) -> bool {
+        let mut sent = false;
+        loop {
+            let finished = self.model.take_finished(TAKE);
+            if finished.is_empty() {
+                return sent;
+            }
+            for span in &finished {
+                let service = service_of(&self.model, span.session);
+                self.traces.add(&service, span);
+            }
+            if let Some(pipeline) = &self.pipeline {
+                let done = self.journal.as_ref().map(|journal| &journal.done);
+                let ours: Vec<_> = finished
+                    .iter()
+                    .filter(|span| self.exporting.contains(&span.session))
+                    .filter(|span| done.is_none_or(|done| !done.contains(&span.session.0)))
+                    .collect();
+                for span in &ours {
+                    if let Some(session) = self.model.session(span.session) {
+                        pipeline.session(span.session, session.info());
+                    }
+                }
+                sent |= !ours.is_empty();
+                pipeline.add(ours);
+            }
+        }
+    }
+
+    fn write_journal(&mut self) {
+        let (Some(journal), Some(pipeline)) = (&mut self.journal, &self.pipeline) else { return };
+        // Only what this agent exports is its to remember.
+        let exporting = &self.exporting;
+        let positions: Positions = self
+            .before
+            .iter()
+            .filter(|(id, _)| exporting.contains(&SessionId(**id)))
+            .map(|(id, at)| (*id, at.clone()))
+            .collect();
+        let over = self.collector.sessions();
+        let over = over.iter().filter(|status| matches!(status.state, State::Over(_)));
+        for status in over {
+            let told = self.model.session(status.id).is_some_and(|session| session.ended().is_some());
+            // One turn after its end all of it has left the model.
+            if told && session_is_empty(&self.model, status.id) && exporting.contains(&status.id) {
+                journal.done.insert(status.id.0);
+            }
+        }
+        if let Err(error) = journal.write(&positions, &pipeline.unacknowledged())
+            && !self.shared.journal_failed()
+        {
+            eprintln!("pollscope: {error:#}: after a restart, spans may be sent twice");
+        }
+    }
+
+    fn report(&mut self) {
+        let stats = self.pipeline.as_ref().map(Pipeline::stats).unwrap_or_default();
+        if let (false, Some(error)) = (self.said_unreachable, &stats.last_error)
+            && stats.sent_spans == 0
+        {
+            self.said_unreachable = true;
+            let text = error.text.clone();
+            self.say(format_args!("{text}"));
+            self.say(format_args!("traces can be seen without a backend: pollscope traces"));
+        }
+        let sessions = self.collector.sessions();
+        let live = sessions.iter().filter(|status| status.state == State::Live).count();
+        self.shared.publish(live, sessions.len() - live, stats);
+    }
+
+    /// Reads what is left, sends it for at most `grace`, and writes the journal.
+    pub async fn finish(&mut self, grace: Duration) -> Result<()> {
+        self.discover(Instant::now());
+        self.turn();
+        // Two ends of rounds without reading: what was read leaves the model.
+        let now = self.collector.positions();
+        for _ in 0..2 {
+            self.model.end_round();
+            self.export();
+        }
+        self.before = now;
+        self.write_journal();
+        let Some(pipeline) = self.pipeline.take() else { return Ok(()) };
+        let left = pipeline.shutdown(grace).await;
+        while let Ok(settled) = self.settled.try_recv() {
+            self.settle(settled);
+        }
+        let spans: u64 = left.batches.iter().map(|batch| batch.spans as u64).sum();
+        if spans > 0 {
+            self.say(format_args!("{spans} spans could not be sent; they wait in the journal"));
+        }
+        if let Some(journal) = &mut self.journal {
+            let exporting = &self.exporting;
+            let positions: Positions = std::mem::take(&mut self.before)
+                .into_iter()
+                .filter(|(id, _)| exporting.contains(&SessionId(*id)))
+                .collect();
+            journal.write(&positions, &left.batches)?;
+        }
+        Ok(())
+    }
+}
+
+fn session_is_empty(model: &Model, id: SessionId) -> bool {
+    model.session(id).is_none_or(|session| session.open_span_count() == 0)
+}

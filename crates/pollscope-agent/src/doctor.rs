@@ -1,0 +1,209 @@
+//! `pollscope doctor`: what is wrong with this set-up, and how to mend it.
+
+use crate::cli::DoctorArgs;
+use crate::observe::Observed;
+use crate::settings;
+use crate::show;
+use anyhow::Result;
+use pollscope_collect::{SessionStatus, State};
+use pollscope_wire::{place, sys};
+use std::process::ExitCode;
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Ok,
+    Warn,
+    Fail,
+}
+
+struct Check {
+    level: Level,
+    what: String,
+    mend: Option<String>,
+}
+
+fn check(level: Level, what: impl Into<String>, mend: Option<&str>) -> Check {
+    Check { level, what: what.into(), mend: mend.map(str::to_owned) }
+}
+
+/// `pollscope doctor`.
+pub async fn main(arguments: &DoctorArgs) -> Result<ExitCode> {
+    let mut observed = Observed::new(&arguments.which);
+    observed.look();
+    let mut checks = vec![clock()];
+    checks.extend(places(&observed));
+    checks.extend(sessions(&observed));
+    checks.push(backend(arguments).await);
+    if arguments.json {
+        let all: Vec<_> = checks
+            .iter()
+            .map(|check| serde_json::json!({"level": word(check.level), "what": check.what, "mend": check.mend}))
+            .collect();
+        show::print(&format!("{}\n", serde_json::json!({ "checks": all })))?;
+    } else {
+        let mut text = String::new();
+        for check in &checks {
+            text += &format!("{:<5} {}\n", word(check.level), check.what);
+            if let Some(mend) = &check.mend {
+                text += &format!("      {mend}\n");
+            }
+        }
+        show::print(&text)?;
+    }
+    let worst = checks.iter().map(|check| check.level).max();
+    Ok(if worst == Some(Level::Fail) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn word(level: Level) -> &'static str {
+    match level {
+        Level::Ok => "ok",
+        Level::Warn => "warn",
+        Level::Fail => "fail",
+    }
+}
+
+fn clock() -> Check {
+    use pollscope_wire::layout::ClockKind;
+    match sys::clock_kind() {
+        ClockKind::Tsc => check(Level::Ok, "clock: the time stamp counter, about 10 ns a reading", None),
+        ClockKind::Cntvct => check(Level::Ok, "clock: cntvct_el0", None),
+        ClockKind::Monotonic => check(
+            Level::Warn,
+            "clock: CLOCK_MONOTONIC, about 20 ns a reading: the kernel does not trust the time stamp counter here",
+            Some("a poll costs some 20 ns more; the kernel's log says why (clocksource)"),
+        ),
+    }
+}
+
+/// Where a service of this user would write.
+fn places(observed: &Observed) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for place in place::candidates(|name| std::env::var(name).ok()) {
+        let path = place.path.display();
+        if !place.path.exists() {
+            continue;
+        }
+        checks.push(match sys::space(&place.path) {
+            Ok(space) if !space.tmpfs => check(
+                Level::Warn,
+                format!("{path} is not on tmpfs: mapped writes may stall the service"),
+                Some("set POLLSCOPE_DIR to a directory on tmpfs, such as one below /dev/shm"),
+            ),
+            Ok(space) if space.free < 16 << 20 => check(
+                Level::Warn,
+                format!("{path} has only {} MiB free: rings will be small, or missing", space.free >> 20),
+                Some("give it more room (a container: --shm-size, or an emptyDir of medium Memory)"),
+            ),
+            Ok(space) => check(Level::Ok, format!("{path}: tmpfs, {} MiB free", space.free >> 20), None),
+            Err(error) => check(
+                Level::Fail,
+                format!("{path} cannot be read: {error}"),
+                Some("run as the service's user or root, or set POLLSCOPE_GROUP for the service"),
+            ),
+        });
+    }
+    for (path, why) in &observed.refused {
+        checks.push(check(
+            Level::Fail,
+            format!("{} cannot be followed: {why}", path.display()),
+            Some("a newer service needs a newer agent; permissions need the service's user, its group, or root"),
+        ));
+    }
+    checks
+}
+
+fn sessions(observed: &Observed) -> Vec<Check> {
+    let all = observed.sessions();
+    if all.is_empty() {
+        let dirs: Vec<String> =
+            observed.collector.dirs().iter().map(|dir| dir.display().to_string()).collect();
+        return vec![check(
+            Level::Fail,
+            format!("no session found in {}", dirs.join(", ")),
+            Some(
+                "does the service use #[pollscope::main], as this user, with the same POLLSCOPE_DIR? is POLLSCOPE=off set? its standard error says why nothing is recorded",
+            ),
+        )];
+    }
+    all.iter().flat_map(|status| session(observed, status)).collect()
+}
+
+fn session(observed: &Observed, status: &SessionStatus) -> Vec<Check> {
+    let service = status.info.service();
+    let mut checks = Vec::new();
+    let rings = status.worker_ring_bytes >> 10;
+    match status.state {
+        State::Live => checks.push(check(
+            Level::Ok,
+            format!("{service} (pid {}): live, {rings} KiB of rings a worker", status.info.pid),
+            None,
+        )),
+        State::Over(_) => checks.push(check(
+            Level::Ok,
+            format!("{service} (pid {}): {}", status.info.pid, crate::json::state(status.state)),
+            None,
+        )),
+    }
+    let lost: u64 = status.lost.iter().sum();
+    let read: u64 = status.read.iter().sum();
+    if lost > 0 {
+        let [polls, ends, others] = status.lost;
+        checks.push(check(
+            Level::Warn,
+            format!("{service}: {lost} of {} records were overwritten before they were read ({polls} polls, {ends} span ends, {others} others)", lost + read),
+            Some("keep an agent running beside it, or set POLLSCOPE_RING_BYTES higher; counters stay exact"),
+        ));
+    }
+    for (name, count) in &status.refused {
+        checks.push(check(
+            Level::Warn,
+            format!("{service}: {name}: {count}"),
+            Some("raise POLLSCOPE_MAX_TASKS, _MAX_THREADS or _MAX_ROWS, or give the directory more room"),
+        ));
+    }
+    if let Some(model) = observed.model.session(status.id) {
+        for coverage in model.coverage() {
+            let Some(alive) = coverage.alive else { continue };
+            let text = format!(
+                "{service}: {} of {alive} tasks on runtime {} are recorded",
+                coverage.recorded, coverage.runtime
+            );
+            let low = alive > 1 && coverage.recorded * 2 < alive;
+            checks.push(if low {
+                check(
+                    Level::Warn,
+                    text,
+                    Some("spawn with pollscope::spawn, give hyper pollscope::Executor, or add pollscope::http::ServerLayer"),
+                )
+            } else {
+                check(Level::Ok, text, None)
+            });
+        }
+        if status.read[1] == 0 && model.open_span_count() == 0 {
+            checks.push(check(
+                Level::Warn,
+                format!("{service}: no span was recorded"),
+                Some("add `.with(pollscope::layer())` to its tracing subscriber, or #[pollscope::instrument] to its functions"),
+            ));
+        }
+    }
+    checks
+}
+
+async fn backend(arguments: &DoctorArgs) -> Check {
+    let config = match settings::export(&arguments.export) {
+        Ok(Some(config)) => config,
+        Ok(None) => return check(Level::Ok, "export is off", None),
+        Err(error) => return check(Level::Fail, format!("export settings: {error:#}"), None),
+    };
+    match pollscope_export::health::probe(&config).await {
+        Ok(()) => check(Level::Ok, format!("backend {} takes traces", config.endpoint), None),
+        Err(error) => {
+            let level = if config.endpoint_given { Level::Fail } else { Level::Warn };
+            let mend =
+                "name one with --endpoint or OTEL_EXPORTER_OTLP_ENDPOINT; `pollscope traces` needs none";
+            check(level, format!("{error}"), Some(mend))
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What survives the agent: where the readers stood, and batches that no backend has acknowledged.
+//!
+//! `positions.json` is replaced whole (written beside, then renamed). Each batch is a file of its own, written
+//! before it can be sent and removed when it is settled. Both happen between two turns of the loop, on the one
+//! thread that also sends: so no batch leaves before the journal knows it, and span ends before the positions
+//! are in a batch or acknowledged.
+
+use anyhow::{Context, Result};
+use pollscope_collect::{Positions, SessionPositions};
+use pollscope_export::Batch;
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// First bytes of a batch file.
+const MAGIC: &[u8; 8] = b"PLSCBAT1";
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct File {
+    version: u32,
+    sessions: Vec<SessionEntry>,
+    /// Sessions that are over and were exported to their end.
+    done: Vec<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SessionEntry {
+    id: String,
+    rings: Vec<(u32, u8, u64, [u64; 3])>,
+    line: Vec<(u64, u64, f64)>,
+    newest: u64,
+    measured: u64,
+}
+
+/// The journal's directory.
+pub struct Journal {
+    dir: PathBuf,
+    written: HashSet<u64>,
+    /// Sessions exported to their end.
+    pub done: HashSet<u128>,
+}
+
+/// What an earlier agent left.
+pub struct Restored {
+    pub journal: Journal,
+    pub positions: Positions,
+    pub batches: Vec<Batch>,
+    /// Files that could not be understood.
+    pub damaged: Vec<PathBuf>,
+}
+
+impl Journal {
+    /// Opens the directory, and reads what is there.
+    pub fn open(dir: &Path) -> Result<Restored> {
+        fs::create_dir_all(dir).with_context(|| {
+            format!("cannot make {} for the journal; choose another with --state", dir.display())
+        })?;
+        let mut journal = Journal { dir: dir.to_owned(), written: HashSet::new(), done: HashSet::new() };
+        let mut damaged = Vec::new();
+        let path = dir.join("positions.json");
+        let file: File = match fs::read(&path) {
+            Err(_) => File::default(),
+            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|_| {
+                damaged.push(path);
+                File::default()
+            }),
+        };
+        let id = |text: &str| u128::from_str_radix(text, 16).ok();
+        journal.done = file.done.iter().filter_map(|text| id(text)).collect();
+        let mut positions = Positions::new();
+        for entry in file.sessions {
+            if let Some(id) = id(&entry.id) {
+                let SessionEntry { rings, line, newest, measured, .. } = entry;
+                positions.insert(id, SessionPositions { rings, line, newest, measured });
+            }
+        }
+        let mut batches = Vec::new();
+        for entry in fs::read_dir(dir)?.flatten() {
+            let path = entry.path();
+            if path.extension().is_none_or(|ending| ending != "otlp") {
+                continue;
+            }
+            match fs::read(&path).ok().and_then(|bytes| decode(&bytes)) {
+                Some(batch) => {
+                    journal.written.insert(batch.id);
+                    batches.push(batch);
+                }
+                None => damaged.push(path),
+            }
+        }
+        batches.sort_by_key(|batch| batch.id);
+        Ok(Restored { journal, positions, batches, damaged })
+    }
+
+    fn batch_path(&self, id: u64) -> PathBuf {
+        self.dir.join(format!("batch-{id:016x}.otlp"))
+    }
+
+    /// Writes what is new among the unacknowledged batches, removes what was settled, then the positions.
+    pub fn write(&mut self, positions: &Positions, batches: &[Batch]) -> Result<()> {
+        for batch in batches {
+            if self.written.insert(batch.id) {
+                replace(&self.batch_path(batch.id), &encode(batch))?;
+            }
+        }
+        let mut sessions: Vec<SessionEntry> = positions
+            .iter()
+            .map(|(id, at)| SessionEntry {
+                id: format!("{id:032x}"),
+                rings: at.rings.clone(),
+                line: at.line.clone(),
+                newest: at.newest,
+                measured: at.measured,
+            })
+            .collect();
+        sessions.sort_by(|a, b| a.id.cmp(&b.id));
+        let mut done: Vec<String> = self.done.iter().map(|id| format!("{id:032x}")).collect();
+        done.sort();
+        let bytes = serde_json::to_vec(&File { version: 1, sessions, done })?;
+        replace(&self.dir.join("positions.json"), &bytes)
+    }
+
+    /// Forgets a batch that is settled.
+    pub fn settled(&mut self, id: u64) {
+        if self.written.remove(&id) {
+            let _ = fs::remove_file(self.batch_path(id));
+        }
+    }
+}
+
+/// Writes a file whole: beside, then renamed over.
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let beside = path.with_extension("new");
+    fs::write(&beside, bytes)
+        .and_then(|()| fs::rename(&beside, path))
+        .with_context(|| format!("cannot write the journal {}", path.display()))
+}
+
+fn encode(batch: &Batch) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(batch.payload.len() + 32);
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&batch.id.to_le_bytes());
+    bytes.extend_from_slice(&(batch.spans as u64).to_le_bytes());
+    bytes.extend_from_slice(&(batch.payload.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(&batch.payload);
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Option<Batch> {
+    let rest = bytes.strip_prefix(MAGIC)?;
+    let (id, rest) = rest.split_first_chunk::<8>()?;
+    let (spans, rest) = rest.split_first_chunk::<8>()?;
+    let (length, payload) = rest.split_first_chunk::<8>()?;
+    let whole = u64::from_le_bytes(*length) == payload.len() as u64;
+    whole.then(|| Batch {
+        id: u64::from_le_bytes(*id),
+        spans: u64::from_le_bytes(*spans) as u32,
+        payload: payload.to_vec().into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dir(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("pollscope-journal-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        dir
+    }
+
+    #[test]
+    fn what_was_written_is_restored_and_settled_batches_are_not() {
+        let dir = dir("restore");
+        let mut journal = Journal::open(&dir).unwrap().journal;
+        let batch = |id: u64| Batch { id, spans: 3, payload: vec![id as u8; 100].into() };
+        let at = SessionPositions {
+            rings: vec![(0, 1, 4096, [1, 2, 3])],
+            line: vec![(5, 6, 0.33)],
+            newest: 7,
+            measured: 8,
+        };
+        let positions = Positions::from([(77, at)]);
+        journal.done.insert(99);
+        journal.write(&positions, &[batch(1), batch(2)]).unwrap();
+        journal.settled(1);
+        let restored = Journal::open(&dir).unwrap();
+        assert_eq!(restored.positions, positions);
+        assert_eq!(restored.batches, [batch(2)]);
+        assert_eq!(restored.journal.done, HashSet::from([99]));
+        assert!(restored.damaged.is_empty());
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_torn_file_is_named_and_left_out() {
+        let dir = dir("torn");
+        let mut journal = Journal::open(&dir).unwrap().journal;
+        let batch = Batch { id: 1, spans: 1, payload: vec![1; 100].into() };
+        journal.write(&Positions::new(), &[batch]).unwrap();
+        let path = journal.batch_path(1);
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..60]).unwrap();
+        fs::write(dir.join("positions.json"), b"{\"version\":1,\"sess").unwrap();
+        let restored = Journal::open(&dir).unwrap();
+        assert!(restored.batches.is_empty());
+        assert_eq!(restored.damaged.len(), 2);
+        fs::remove_dir_all(dir).unwrap();
+    }
+}

@@ -1,0 +1,128 @@
+//! Reading sessions for a view: a collector and a model, without an agent.
+
+use crate::cli::{Sort, TasksArgs, Which};
+use crate::show;
+use anyhow::Result;
+use pollscope_collect::{Collector, Notice, Options, SessionStatus, Start};
+use pollscope_model::traces::{TraceLimits, Traces};
+use pollscope_model::view::{TaskFilter, TaskSort};
+use pollscope_model::{Limits, Model, SessionId, UnixNanos};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Rounds in one look at most: a writer may be faster than we are.
+const ROUNDS: usize = 64;
+
+/// A collector and what came of it.
+pub struct Observed {
+    pub collector: Collector,
+    pub model: Model,
+    pub traces: Traces,
+    pub refused: Vec<(PathBuf, String)>,
+}
+
+impl Observed {
+    /// Nothing read yet.
+    pub fn new(which: &Which) -> Observed {
+        let options = Options {
+            dirs: which.dir.clone(),
+            service: which.service.clone(),
+            session: which.session.clone(),
+            start: Start::Oldest,
+            own: None,
+        };
+        Observed {
+            collector: Collector::new(options),
+            model: Model::new(Limits::default()),
+            traces: Traces::new(TraceLimits::default()),
+            refused: Vec::new(),
+        }
+    }
+
+    /// Looks for sessions and reads what stands there, live tasks too.
+    pub fn look(&mut self) {
+        for notice in self.collector.discover() {
+            if let Notice::Refused(path, why) = notice {
+                self.refused.push((path, why));
+            }
+        }
+        for _ in 0..ROUNDS {
+            let more = self.round();
+            if !more {
+                break;
+            }
+        }
+        self.collector.slots(&mut |session, event| self.model.apply(session, event));
+        // A span leaves the model a round after its end was read.
+        for _ in 0..2 {
+            self.model.end_round();
+            self.keep_traces();
+        }
+    }
+
+    fn round(&mut self) -> bool {
+        let round = self.collector.round(&mut |session, event| self.model.apply(session, event));
+        self.model.end_round();
+        self.keep_traces();
+        round.more
+    }
+
+    fn keep_traces(&mut self) {
+        for span in self.model.take_finished(usize::MAX) {
+            let service: Arc<str> = service_of(&self.model, span.session);
+            self.traces.add(&service, &span);
+        }
+    }
+
+    /// The sessions read.
+    pub fn sessions(&self) -> Vec<SessionStatus> {
+        self.collector.sessions()
+    }
+}
+
+/// A session's service.
+pub fn service_of(model: &Model, session: SessionId) -> Arc<str> {
+    model.session(session).map_or_else(|| "unknown_service".into(), |session| session.info().service().into())
+}
+
+/// The time now.
+pub fn now() -> UnixNanos {
+    UnixNanos(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64))
+}
+
+/// The model's order.
+fn order(sort: Sort) -> TaskSort {
+    match sort {
+        Sort::State => TaskSort::Doing,
+        Sort::Busy => TaskSort::Busy,
+        Sort::Scheduled => TaskSort::Scheduled,
+        Sort::Idle => TaskSort::Idle,
+        Sort::Polls => TaskSort::Polls,
+        Sort::Wakes => TaskSort::Wakes,
+        Sort::Age => TaskSort::Age,
+        Sort::Name => TaskSort::Name,
+    }
+}
+
+/// `pollscope tasks`.
+pub async fn tasks(arguments: &TasksArgs) -> Result<ExitCode> {
+    let mut observed = Observed::new(&arguments.which);
+    loop {
+        observed.look();
+        let list =
+            observed.model.tasks(now(), &TaskFilter::default(), order(arguments.sort), arguments.limit);
+        if arguments.watch {
+            show::clear_screen();
+        }
+        show::tasks(&observed, &list, arguments.json)?;
+        if !arguments.watch {
+            return Ok(if observed.sessions().is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! `pollscope run -- CMD`: an agent and a command together. The command is what counts: its exit code is ours,
+//! its signals are passed on, and a failing agent does not stop it.
+
+use crate::agent::Agent;
+use crate::cli::RunArgs;
+use crate::settings::Settings;
+use anyhow::{Context, Result};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitCode, ExitStatus};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// `pollscope run`.
+pub async fn main(arguments: RunArgs) -> Result<ExitCode> {
+    let (program, rest) = arguments.command.split_first().context("no command is named")?;
+    let mut passed = Passed::new()?;
+    let mut child = Command::new(program)
+        .args(rest)
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.to_string_lossy()))?;
+    let started = Settings::resolve(&arguments.agent).and_then(|settings| {
+        let agent = Agent::start(&arguments.agent, &settings, true)?;
+        Ok((agent, settings))
+    });
+    let (mut agent, settings) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            eprintln!("pollscope: no agent beside the command: {error:#}");
+            return Ok(code(passed.wait(&mut child).await?));
+        }
+    };
+    let (tell, mut stop) = mpsc::channel(1);
+    let (status, ()) = tokio::join!(
+        async {
+            let status = passed.wait(&mut child).await;
+            let _ = tell.send(()).await;
+            status
+        },
+        agent.run(&mut stop)
+    );
+    if let Err(error) = agent.finish(settings.grace).await {
+        eprintln!("pollscope: {error:#}");
+    }
+    Ok(code(status?))
+}
+
+/// The shell's way: 128 + the signal's number.
+fn code(status: ExitStatus) -> ExitCode {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    ExitCode::from(code as u8)
+}
+
+/// Signals that are passed on to the command. One typed at the terminal reaches it anyway, as one of the
+/// foreground's processes: we only must not end before it.
+struct Passed {
+    terminate: Signal,
+    hangup: Signal,
+    interrupt: Signal,
+    quit: Signal,
+}
+
+impl Passed {
+    fn new() -> Result<Passed> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Passed {
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            quit: listen(SignalKind::quit())?,
+        })
+    }
+
+    async fn wait(&mut self, child: &mut Child) -> Result<ExitStatus> {
+        let pid = child.id();
+        loop {
+            let kind = tokio::select! {
+                status = child.wait() => return status.context("cannot wait for the command"),
+                _ = self.terminate.recv() => SignalKind::terminate(),
+                _ = self.hangup.recv() => SignalKind::hangup(),
+                _ = self.interrupt.recv() => continue,
+                _ = self.quit.recv() => continue,
+            };
+            let pid = pid.and_then(|pid| rustix::process::Pid::from_raw(pid as i32));
+            let signal = rustix::process::Signal::from_named_raw(kind.as_raw_value());
+            if let (Some(pid), Some(signal)) = (pid, signal) {
+                let _ = rustix::process::kill_process(pid, signal);
+            }
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Tables and trees for the terminal.
+
+use crate::cli::{SessionsArgs, TracesArgs};
+use crate::json;
+use crate::observe::{Observed, now};
+use anyhow::{Result, bail};
+use pollscope_model::Nanos;
+use pollscope_model::render::{Style, render_trace};
+use pollscope_model::traces::{TraceQuery, TraceTree};
+use pollscope_model::view::TaskList;
+use std::io::{IsTerminal, Write, stdout};
+use std::process::ExitCode;
+
+/// Columns to fill, and how.
+pub fn style(ascii: bool) -> Style {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+    // Without any locale a terminal of today still shows UTF-8; `C` and `POSIX` say that it may not.
+    let plain = locale.is_some_and(|name| name == "C" || name == "POSIX");
+    Style { unicode: !ascii && !plain, color: stdout().is_terminal() && !no_color }
+}
+
+/// The terminal's columns, 100 where there is none.
+pub fn columns() -> usize {
+    let said = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    let asked = || {
+        let output = std::process::Command::new("stty")
+            .arg("size")
+            .stdin(std::process::Stdio::inherit())
+            .output()
+            .ok()?;
+        String::from_utf8(output.stdout).ok()?.split_whitespace().nth(1)?.parse().ok()
+    };
+    said.or_else(|| if stdout().is_terminal() { asked() } else { None }).unwrap_or(100)
+}
+
+/// Clears the terminal, if it is one.
+pub fn clear_screen() {
+    if stdout().is_terminal() {
+        print!("\x1b[H\x1b[2J");
+    }
+}
+
+/// Prints, and takes a closed pipe as the reader's wish to see no more.
+pub fn print(text: &str) -> Result<()> {
+    match stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        other => Ok(other?),
+    }
+}
+
+/// Rows in columns that are as wide as they need to be; the columns named in `right` are set to the right.
+pub fn table(head: &[&str], right: &[usize], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([head[column].chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let mut text = String::new();
+    let mut line = |cells: &[&str]| {
+        let mut out = String::new();
+        for (column, cell) in cells.iter().enumerate() {
+            let gap = widths[column] - cell.chars().count();
+            let pad = " ".repeat(gap);
+            out += &if right.contains(&column) { format!("{pad}{cell}  ") } else { format!("{cell}{pad}  ") };
+        }
+        text += out.trim_end();
+        text.push('\n');
+    };
+    line(head);
+    for row in rows {
+        line(&row.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    text
+}
+
+/// Control characters cannot leave a service through a table.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '·' } else { c }).collect()
+}
+
+/// The last `most` characters, where the telling part of a path is.
+fn tail(text: &str, most: usize) -> String {
+    let length = text.chars().count();
+    if length <= most {
+        return clean(text);
+    }
+    format!("…{}", clean(&text.chars().skip(length - most + 1).collect::<String>()))
+}
+
+/// The first `most` characters.
+fn head(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return clean(text);
+    }
+    format!("{}…", clean(&text.chars().take(most - 1).collect::<String>()))
+}
+
+fn lost_line(observed: &Observed) -> String {
+    let mut lines = String::new();
+    for status in observed.sessions() {
+        let lost: u64 = status.lost.iter().sum();
+        if lost > 0 {
+            let [polls, ends, others] = status.lost;
+            lines += &format!(
+                "{}: {lost} records were overwritten before they were read ({polls} polls, {ends} span ends, {others} others)\n",
+                status.info.service()
+            );
+        }
+        for (name, count) in &status.refused {
+            lines += &format!("{}: {name}: {count}\n", status.info.service());
+        }
+    }
+    lines
+}
+
+fn coverage_line(observed: &Observed) -> String {
+    let mut lines = String::new();
+    for session in observed.model.sessions() {
+        for coverage in session.coverage() {
+            let Some(alive) = coverage.alive.filter(|alive| *alive > coverage.recorded) else { continue };
+            lines += &format!(
+                "{}: {} of {alive} tasks on runtime {} are recorded; the rest is spawned without pollscope\n",
+                session.info().service(),
+                coverage.recorded,
+                coverage.runtime
+            );
+        }
+    }
+    lines
+}
+
+fn nothing_found(observed: &Observed) -> String {
+    let dirs: Vec<String> = observed.collector.dirs().iter().map(|dir| dir.display().to_string()).collect();
+    let mut text = format!("no session found in {}; `pollscope doctor` says why\n", dirs.join(", "));
+    for (path, why) in &observed.refused {
+        text += &format!("{}: {why}\n", path.display());
+    }
+    text
+}
+
+/// Prints live tasks.
+pub fn tasks(observed: &Observed, list: &TaskList, as_json: bool) -> Result<()> {
+    if as_json {
+        let rows: Vec<_> = list.rows.iter().map(json::task).collect();
+        return print(&format!("{}\n", serde_json::json!({"live": list.live, "tasks": rows})));
+    }
+    if observed.sessions().is_empty() {
+        return print(&nothing_found(observed));
+    }
+    let now = now();
+    let rows: Vec<Vec<String>> = list
+        .rows
+        .iter()
+        .map(|row| {
+            let (state, _) = json::doing(row.doing);
+            vec![
+                head(&row.service, 14),
+                head(row.label(), 26),
+                format!("{state} {}", row.since(now)),
+                row.totals.busy.to_string(),
+                row.totals.scheduled.to_string(),
+                row.totals.idle.to_string(),
+                row.totals.polls.to_string(),
+                row.totals.wakes.to_string(),
+                row.age.to_string(),
+                tail(&row.location.to_string(), 34),
+            ]
+        })
+        .collect();
+    let names = ["SERVICE", "TASK", "STATE", "BUSY", "SCHED", "IDLE", "POLLS", "WAKES", "AGE", "SPAWNED AT"];
+    let mut text = table(&names, &[3, 4, 5, 6, 7, 8], &rows);
+    if list.matching > list.rows.len() {
+        text += &format!("{} of {} tasks; --limit shows more\n", list.rows.len(), list.matching);
+    }
+    text += &coverage_line(observed);
+    text += &lost_line(observed);
+    print(&text)
+}
+
+/// `pollscope sessions`.
+pub fn sessions(arguments: &SessionsArgs) -> Result<ExitCode> {
+    let mut observed = Observed::new(&arguments.which);
+    observed.look();
+    let all = observed.sessions();
+    if arguments.json {
+        let all: Vec<_> = all.iter().map(json::session).collect();
+        print(&format!("{}\n", serde_json::json!({ "sessions": all })))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if all.is_empty() {
+        print(&nothing_found(&observed))?;
+        return Ok(ExitCode::FAILURE);
+    }
+    let now = now();
+    let rows: Vec<Vec<String>> = all
+        .iter()
+        .map(|status| {
+            let lost: u64 = status.lost.iter().sum();
+            let total = lost + status.read.iter().sum::<u64>();
+            let tasks = observed.model.session(status.id).map_or(0, |session| session.live_tasks());
+            vec![
+                clean(status.info.service()),
+                status.info.pid.to_string(),
+                json::state(status.state).to_owned(),
+                now.since(status.info.started).to_string(),
+                tasks.to_string(),
+                total.to_string(),
+                lost.to_string(),
+                format!("{:.1} MiB", status.bytes as f64 / (1 << 20) as f64),
+                status.dir.file_name().map(|name| clean(&name.to_string_lossy())).unwrap_or_default(),
+            ]
+        })
+        .collect();
+    let names = ["SERVICE", "PID", "STATE", "AGE", "TASKS", "RECORDS", "LOST", "SIZE", "SESSION"];
+    let mut text = table(&names, &[1, 3, 4, 5, 6, 7], &rows);
+    for (path, why) in &observed.refused {
+        text += &format!("{}: {why}\n", path.display());
+    }
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `pollscope traces`.
+pub fn traces(arguments: &TracesArgs) -> Result<ExitCode> {
+    let mut observed = Observed::new(&arguments.which);
+    observed.look();
+    let trees: Vec<TraceTree> = match &arguments.trace {
+        Some(digits) => observed.traces.by_prefix(digits),
+        None => {
+            let query = TraceQuery {
+                service: None,
+                min: arguments.min.map(|min| Nanos(min.as_nanos() as u64)),
+                errors: arguments.errors,
+                slowest: arguments.slowest.is_some(),
+            };
+            observed.traces.find(&query, arguments.slowest.unwrap_or(arguments.limit))
+        }
+    };
+    if arguments.json {
+        let trees: Vec<_> = trees.iter().map(json::trace).collect();
+        print(&format!("{}\n", serde_json::json!({ "traces": trees })))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let (true, Some(trace)) = (trees.is_empty(), &arguments.trace) {
+        bail!("no trace {trace} stands in the rings: it may have been overwritten, or never recorded");
+    }
+    if observed.sessions().is_empty() {
+        print(&nothing_found(&observed))?;
+        return Ok(ExitCode::FAILURE);
+    }
+    if trees.is_empty() {
+        print("no trace stands in the rings; `pollscope doctor` says what may be missing\n")?;
+        return Ok(ExitCode::FAILURE);
+    }
+    let style = style(arguments.ascii);
+    let width = arguments.width.unwrap_or_else(columns);
+    let mut text = String::new();
+    for tree in &trees {
+        text += &render_trace(tree, width, style);
+        text.push('\n');
+    }
+    text += &lost_line(&observed);
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = vec![vec!["a".to_owned(), "1".to_owned()], vec!["long".to_owned(), "1000".to_owned()]];
+        assert_eq!(table(&["NAME", "N"], &[1], &rows), "NAME     N\na        1\nlong  1000\n");
+    }
+
+    #[test]
+    fn a_name_cannot_give_the_terminal_orders() {
+        assert_eq!(head("\x1b[2Jx", 20), "·[2Jx");
+        assert_eq!(tail("crates/very/long/path.rs:10", 12), "…/path.rs:10");
+    }
+}
