@@ -1,499 +1,410 @@
-//! What stood out, in plain words: for the end of a demo, not for alerting.
+//! What is worth telling of all sessions, a plain sentence each: the slowest traces, the worst polls, the longest
+//! scheduled times, tasks that panicked, and tasks that look wrong.
 //!
-//! Each kind says what was seen and claims no more: a suspect is called a suspect, and what was not recorded is
-//! not guessed. Places are named once each, with their worst case.
+//! A suspect is what the numbers look like, not a proof: a leak may be a pool that fills, and a task that nobody
+//! can wake may wait to be aborted. The sentence gives the numbers. Nothing is told from what is not known: waker
+//! counts stand in slots only, so a task whose slot was not read is no lost wake.
 
-use crate::event::{Location, SessionId, TaskId, TaskKind, ThreadId, TraceId};
-use crate::groups::{Group, TaskShape};
+use crate::event::{Location, SessionId, TaskId, TaskKind, TraceId};
+use crate::groups::{Groups, TaskShape};
 use crate::model::Model;
 use crate::render::clean;
 use crate::session::Session;
-use crate::tasks::Doing;
-use crate::threads::Tallies;
+use crate::tasks::{Doing, Live};
 use crate::time::{Nanos, UnixNanos};
 use crate::traces::{TraceQuery, Traces};
-use crate::view::{Shortened, TaskFilter, TaskRow, TaskSort};
-use std::collections::{HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// Fewer live tasks of one spawn are no leak to speak of.
-const LEAK_LIVE: u64 = 10;
-/// Spawned within less than this they are a pool, not a leak.
-const LEAK_SPREAD: Nanos = Nanos(1_000_000_000);
-/// Self-wakes a second from which on a task is said to spin: a yielding task makes some hundred.
+/// Fewer tasks that do not end are no leak that matters.
+const LEAK_LEAST: u64 = 50;
+/// A group younger than this has not shown whether its tasks end.
+const LEAK_WATCHED: Nanos = Nanos(2_000_000_000);
+/// Self-wakes a second above which a task does nothing but go round: a timer of 1 ms makes no more.
 const SPIN_RATE: u64 = 1_000;
-/// A task younger than this has no rate yet.
-const SPIN_AGE: Nanos = Nanos(100_000_000);
-/// Idle for less than this, a task may just be between two wakers.
-const LOST_WAKE_IDLE: Nanos = Nanos(1_000_000_000);
+/// Fewer self-wakes tell no rate.
+const SPIN_LEAST: u64 = 1_000;
+/// Clones and drops are counted by several threads; for so long they may disagree with one another.
+const LOST_WAKE_AFTER: Nanos = Nanos(1_000_000_000);
 
-/// A task as a sentence names it.
+/// Whose task it is and where it was spawned.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Named {
+pub struct Who {
     /// Its session.
     pub session: SessionId,
     /// `service.name`.
     pub service: Arc<str>,
-    /// Its name, or else its future's type.
+    /// Its name, or else its future's type shortened.
     pub label: Arc<str>,
     /// Where it was spawned.
     pub location: Location,
 }
 
-/// A trace that took long.
+impl fmt::Display for Who {
+    /// `` `orders::place` (shop, spawned at src/orders.rs:41)``
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` ({}", clean(&self.label), clean(&self.service))?;
+        if !self.location.file.is_empty() {
+            write!(f, ", spawned at {}", clean(&self.location.to_string()))?;
+        }
+        write!(f, ")")
+    }
+}
+
+/// A slow trace.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SlowTrace {
     /// Which.
     pub trace: TraceId,
-    /// The name of its root.
+    /// Its first root's name.
     pub name: Arc<str>,
-    /// The root's service.
-    pub service: Arc<str>,
-    /// Where the root stands in the code.
+    /// Its first root's place in the code.
     pub location: Location,
-    /// From start to end.
+    /// From its earliest start to its latest end.
     pub duration: Nanos,
-    /// Spans with status error.
+    /// Spans held of it.
+    pub spans: usize,
+    /// Its services.
+    pub services: usize,
+    /// Of these spans, with an error.
     pub errors: usize,
-}
-
-/// A long poll.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WorstPoll {
-    /// Whose.
-    pub task: Named,
-    /// Time inside it, inner tasks' share taken out.
-    pub length: Nanos,
-    /// The name of the thread it held; empty if unknown.
-    pub thread: Arc<str>,
-    /// It has not ended yet.
-    pub under_way: bool,
-    /// Polls of this spawn that were at least the service's threshold long, of those that were read.
-    pub slow_polls: u64,
-}
-
-/// A long wait for a worker.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LongestWait {
-    /// Who waited.
-    pub task: Named,
-    /// How long.
-    pub length: Nanos,
-    /// The thread that then ran it; empty if unknown.
-    pub thread: Arc<str>,
-    /// Whose poll ran there meanwhile, and for how much of the wait, if a poll that was read tells.
-    pub behind: Option<(Named, Nanos)>,
-}
-
-/// A spawn whose tasks hardly ever end while more keep coming.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LeakSuspect {
-    /// Which spawn.
-    pub task: Named,
-    /// Tasks spawned there.
-    pub spawned: u64,
-    /// Of these, alive.
-    pub live: u64,
-}
-
-/// A task that goes on waking itself.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Spinner {
-    /// Which.
-    pub task: Named,
-    /// Self-wakes in all.
-    pub self_wakes: u64,
-    /// Self-wakes a second, over its life.
-    pub rate: u64,
-}
-
-/// A task that waits and that nothing can wake any more.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LostWake {
-    /// Which spawn.
-    pub task: Named,
-    /// The task that has been idle longest.
-    pub id: TaskId,
-    /// For how long.
-    pub idle: Nanos,
-    /// Tasks of this spawn in the same state.
-    pub tasks: u64,
-}
-
-/// A spawn whose tasks panicked.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Panicked {
-    /// Which.
-    pub task: Named,
-    /// Tasks that did.
-    pub tasks: u64,
-    /// The newest.
-    pub last: UnixNanos,
-}
-
-/// All of it; each list has the worst first.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Summary {
-    /// Slowest traces.
-    pub slowest_traces: Vec<SlowTrace>,
-    /// Worst polls.
-    pub worst_polls: Vec<WorstPoll>,
-    /// Longest scheduled times.
-    pub longest_waits: Vec<LongestWait>,
-    /// Leak suspects.
-    pub leaks: Vec<LeakSuspect>,
-    /// Self-wake spinners.
-    pub spinners: Vec<Spinner>,
-    /// Tasks that nothing can wake.
-    pub lost_wakes: Vec<LostWake>,
-    /// Panicked tasks.
-    pub panicked: Vec<Panicked>,
-    /// Records lost, for each service that lost any: what is said above was said without them.
-    pub lost: Vec<(Arc<str>, Tallies)>,
-}
-
-impl Summary {
-    /// Looks over everything, at most `most` entries of each kind.
-    pub fn of(model: &Model, traces: &Traces, now: UnixNanos, most: usize) -> Summary {
-        let mut look = Look { model, now, short: Shortened::default() };
-        let rows = model.tasks(now, &TaskFilter::default(), TaskSort::Doing, usize::MAX).rows;
-        let mut summary = Summary {
-            slowest_traces: slowest(traces, most),
-            worst_polls: look.worst_polls(&rows),
-            longest_waits: look.longest_waits(),
-            leaks: look.leaks(),
-            spinners: look.spinners(&rows),
-            lost_wakes: look.lost_wakes(&rows),
-            panicked: look.panicked(),
-            lost: look.lost(),
-        };
-        summary.worst_polls.truncate(most);
-        summary.longest_waits.truncate(most);
-        summary.leaks.truncate(most);
-        summary.spinners.truncate(most);
-        summary.lost_wakes.truncate(most);
-        summary.panicked.truncate(most);
-        summary
-    }
-}
-
-fn slowest(traces: &Traces, most: usize) -> Vec<SlowTrace> {
-    let query = TraceQuery { slowest: true, ..TraceQuery::default() };
-    let slow = traces.find(&query, most).into_iter().filter_map(|tree| {
-        let root = tree.root()?;
-        Some(SlowTrace {
-            trace: tree.id,
-            name: root.span.name.clone(),
-            service: root.service.clone(),
-            location: root.span.callsite.location.clone(),
-            duration: tree.duration(),
-            errors: tree.errors,
-        })
-    });
-    slow.collect()
-}
-
-struct Look<'a> {
-    model: &'a Model,
-    now: UnixNanos,
-    short: Shortened,
-}
-
-impl Look<'_> {
-    fn named(&mut self, session: &Session, shape: &TaskShape) -> Named {
-        Named {
-            session: session.id(),
-            service: session.info().service().into(),
-            label: shape.name.clone().unwrap_or_else(|| self.short.of(&shape.future)),
-            location: shape.location.clone(),
-        }
-    }
-
-    fn of_group(&mut self, session: &Session, group: &Group) -> Named {
-        let key = &group.key;
-        let label = if key.named { key.label.clone() } else { self.short.of(&key.label) };
-        let service = session.info().service().into();
-        Named { session: session.id(), service, label, location: key.location.clone() }
-    }
-
-    fn worst_polls(&mut self, rows: &[TaskRow]) -> Vec<WorstPoll> {
-        let mut worst = Vec::new();
-        for session in self.model.sessions() {
-            let slow_polls: HashMap<Named, u64> = session
-                .groups()
-                .iter()
-                .map(|group| (self.of_group(session, group), group.slow_polls))
-                .collect();
-            for noted in session.worst_polls() {
-                let task = self.named(session, &noted.shape);
-                let slow_polls = slow_polls.get(&task).copied().unwrap_or(0);
-                let thread = thread_name(session, noted.poll.thread);
-                worst.push(WorstPoll { task, length: noted.own(), thread, under_way: false, slow_polls });
-            }
-        }
-        // A poll that never ends has no record: it is only seen while it lasts.
-        for row in rows {
-            let Some(session) = self.model.session(row.session) else { continue };
-            if let Doing::Running(since) = row.doing {
-                let length = session.now(self.now).since(since);
-                let (task, thread) = (of_row(row), "".into());
-                worst.push(WorstPoll { task, length, thread, under_way: true, slow_polls: 0 });
-            }
-        }
-        worst.sort_by(|a, b| b.length.cmp(&a.length));
-        once(worst, |poll| &poll.task)
-    }
-
-    fn longest_waits(&mut self) -> Vec<LongestWait> {
-        let mut waits = Vec::new();
-        for session in self.model.sessions() {
-            for wait in session.longest_waits() {
-                let waited = &wait.waited;
-                let behind = wait.behind.as_ref();
-                waits.push(LongestWait {
-                    task: self.named(session, &waited.shape),
-                    length: waited.poll.scheduled,
-                    thread: thread_name(session, waited.poll.thread),
-                    behind: behind.map(|(noted, share)| (self.named(session, &noted.shape), *share)),
-                });
-            }
-        }
-        waits.sort_by(|a, b| b.length.cmp(&a.length));
-        once(waits, |wait| &wait.task)
-    }
-
-    fn leaks(&mut self) -> Vec<LeakSuspect> {
-        let mut leaks = Vec::new();
-        for session in self.model.sessions() {
-            let groups = session.groups();
-            // How many of a group's live tasks were born in the newer half of its time.
-            let newer = session.live_in_newer_half();
-            for (group, newer) in groups.iter().zip(newer) {
-                let ended = group.spawned - group.live.min(group.spawned);
-                let spawned_apart =
-                    matches!(group.key.kind, TaskKind::Spawned | TaskKind::Local | TaskKind::Hooked);
-                if spawned_apart
-                    && group.live >= LEAK_LIVE
-                    && ended * 10 <= group.spawned
-                    && group.last_born.since(group.first_born) >= LEAK_SPREAD
-                    && newer * 4 >= group.live
-                {
-                    let task = self.of_group(session, group);
-                    leaks.push(LeakSuspect { task, spawned: group.spawned, live: group.live });
-                }
-            }
-        }
-        leaks.sort_by(|a, b| b.live.cmp(&a.live).then_with(|| a.task.location.cmp(&b.task.location)));
-        leaks
-    }
-
-    fn spinners(&mut self, rows: &[TaskRow]) -> Vec<Spinner> {
-        let rate = |self_wakes: u64, age: Nanos| {
-            let rate = u128::from(self_wakes) * 1_000_000_000 / u128::from(age.0.max(1));
-            Some(rate as u64).filter(|rate| *rate >= SPIN_RATE && age >= SPIN_AGE)
-        };
-        let mut spinners = Vec::new();
-        for row in rows {
-            if let Some(rate) = rate(row.totals.self_wakes, row.age) {
-                spinners.push(Spinner { task: of_row(row), self_wakes: row.totals.self_wakes, rate });
-            }
-        }
-        for session in self.model.sessions() {
-            for task in session.finished_tasks() {
-                if let Some(rate) = rate(task.totals.self_wakes, task.ended.since(task.born)) {
-                    let self_wakes = task.totals.self_wakes;
-                    spinners.push(Spinner { task: self.named(session, &task.shape), self_wakes, rate });
-                }
-            }
-        }
-        spinners.sort_by(|a, b| b.rate.cmp(&a.rate));
-        once(spinners, |spinner| &spinner.task)
-    }
-
-    fn lost_wakes(&mut self, rows: &[TaskRow]) -> Vec<LostWake> {
-        let mut lost: Vec<LostWake> = Vec::new();
-        let mut places: HashMap<Named, usize> = HashMap::new();
-        for row in rows {
-            let Some(session) = self.model.session(row.session) else { continue };
-            // A future polled by another one needs no waker of its own.
-            let spawned_apart = matches!(row.kind, TaskKind::Spawned | TaskKind::Local);
-            let idle = match row.doing {
-                Doing::Idle(since) => session.now(self.now).since(since),
-                _ => continue,
-            };
-            if !spawned_apart || row.wakers != Some(0) || idle < LOST_WAKE_IDLE {
-                continue;
-            }
-            let task = of_row(row);
-            match places.get(&task) {
-                Some(place) => {
-                    let known = &mut lost[*place];
-                    known.tasks += 1;
-                    if idle > known.idle {
-                        (known.idle, known.id) = (idle, row.task);
-                    }
-                }
-                None => {
-                    places.insert(task.clone(), lost.len());
-                    lost.push(LostWake { task, id: row.task, idle, tasks: 1 });
-                }
-            }
-        }
-        lost.sort_by(|a, b| b.idle.cmp(&a.idle).then_with(|| a.id.cmp(&b.id)));
-        lost
-    }
-
-    fn panicked(&mut self) -> Vec<Panicked> {
-        let mut panicked = Vec::new();
-        for session in self.model.sessions() {
-            let mut last: HashMap<Named, UnixNanos> = HashMap::new();
-            for task in session.panicked_tasks() {
-                let newest = last.entry(self.named(session, &task.shape)).or_insert(task.ended);
-                *newest = task.ended.max(*newest);
-            }
-            let counts: HashMap<Named, u64> = session
-                .groups()
-                .iter()
-                .map(|group| (self.of_group(session, group), group.panicked))
-                .collect();
-            panicked.extend(last.into_iter().map(|(task, last)| {
-                let tasks = counts.get(&task).copied().unwrap_or(0).max(1);
-                Panicked { task, tasks, last }
-            }));
-        }
-        panicked
-            .sort_by(|a, b| (b.tasks, b.last, &a.task.location).cmp(&(a.tasks, a.last, &b.task.location)));
-        panicked
-    }
-
-    fn lost(&self) -> Vec<(Arc<str>, Tallies)> {
-        let losing = self.model.sessions().filter(|session| session.records().lost() > 0);
-        losing.map(|session| (session.info().service().into(), *session.records())).collect()
-    }
-}
-
-fn of_row(row: &TaskRow) -> Named {
-    Named {
-        session: row.session,
-        service: row.service.clone(),
-        label: row.name.clone().unwrap_or_else(|| row.future.clone()),
-        location: row.location.clone(),
-    }
-}
-
-fn thread_name(session: &Session, thread: ThreadId) -> Arc<str> {
-    session.thread(thread).map_or_else(|| "".into(), |thread| thread.name.clone())
-}
-
-/// The first entry of each task name and place.
-fn once<T>(all: Vec<T>, task: impl Fn(&T) -> &Named) -> Vec<T> {
-    let mut seen = HashSet::new();
-    all.into_iter().filter(|entry| seen.insert(task(entry).clone())).collect()
-}
-
-impl fmt::Display for Named {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", clean(&self.label), clean(&self.service))?;
-        if self.location.file.is_empty() {
-            return Ok(());
-        }
-        write!(f, ", spawned at {}", clean(&self.location.to_string()))
-    }
 }
 
 impl fmt::Display for SlowTrace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>6}  {} ({})", self.duration, clean(&self.name), clean(&self.service))?;
+        write!(f, "`{}`", clean(&self.name))?;
         if !self.location.file.is_empty() {
             write!(f, " at {}", clean(&self.location.to_string()))?;
         }
+        let (spans, services) = (count(self.spans as u64, "span"), count(self.services as u64, "service"));
+        write!(f, " took {}: trace {}, {spans} in {services}", self.duration, self.trace)?;
         if self.errors > 0 {
-            write!(f, ", {} with an error", plural(self.errors as u64, "span"))?;
+            write!(f, ", {}", count(self.errors as u64, "error"))?;
         }
-        write!(f, ", trace {}", self.trace)
+        Ok(())
     }
+}
+
+/// The longest poll of one spawn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorstPoll {
+    /// Whose.
+    pub who: Who,
+    /// The task.
+    pub task: TaskId,
+    /// When it began.
+    pub start: UnixNanos,
+    /// Its length, inner tasks' share taken out.
+    pub own: Nanos,
+    /// Other polls of the same spawn among the session's worst.
+    pub others: usize,
 }
 
 impl fmt::Display for WorstPoll {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>6}  {}", self.length, self.task)?;
-        if self.under_way {
-            return write!(f, ", still in this poll");
-        }
-        if !self.thread.is_empty() {
-            write!(f, ", on {}", clean(&self.thread))?;
-        }
-        if self.slow_polls > 1 {
-            write!(f, ", {} slow polls", self.slow_polls)?;
+        write!(f, "a poll of {} held its thread for {}", self.who, self.own)
+    }
+}
+
+/// The longest wait for a worker of one spawn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LongestScheduled {
+    /// Whose.
+    pub who: Who,
+    /// The task.
+    pub task: TaskId,
+    /// How long it was ready.
+    pub scheduled: Nanos,
+    /// Whose poll ran on that thread meanwhile, and for how much of it.
+    pub behind: Option<(Who, Nanos)>,
+    /// Other waits of the same spawn among the session's longest.
+    pub others: usize,
+}
+
+impl fmt::Display for LongestScheduled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} was ready for {} before it ran", self.who, self.scheduled)?;
+        if let Some((who, overlap)) = &self.behind {
+            write!(f, ", {overlap} of it behind a poll of {who}")?;
         }
         Ok(())
     }
 }
 
-impl fmt::Display for LongestWait {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>6}  {}", self.length, self.task)?;
-        match &self.behind {
-            Some((task, share)) => write!(f, ", while {task} held the worker for {share} of it"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl fmt::Display for LeakSuspect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} of {} are still alive, and more keep coming", self.task, self.live, self.spawned)
-    }
-}
-
-impl fmt::Display for Spinner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: woke itself {} times, {} a second", self.task, self.self_wakes, self.rate)
-    }
-}
-
-impl fmt::Display for LostWake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tasks = plural(self.tasks, "task");
-        write!(f, "{}: {tasks} with no waker left, idle for up to {}; ", self.task, self.idle)?;
-        f.write_str("nothing that pollscope knows of can wake them")
-    }
+/// A task that panicked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Panicked {
+    /// Whose.
+    pub who: Who,
+    /// The task.
+    pub task: TaskId,
+    /// How old it was.
+    pub after: Nanos,
+    /// When.
+    pub at: UnixNanos,
 }
 
 impl fmt::Display for Panicked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} panicked", self.task, plural(self.tasks, "task"))
+        write!(f, "{} panicked {} after its spawn", self.who, self.after)
     }
 }
 
-/// Headings and lines; kinds of which there are none are left out.
-impl fmt::Display for Summary {
+/// What looks wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Suspicion {
+    /// Tasks of one spawn wait, do not end, and become more.
+    Leak {
+        /// Tasks that have waited for more than half of their life.
+        waiting: u64,
+        /// Tasks spawned there.
+        spawned: u64,
+        /// Age of the oldest of them.
+        oldest: Nanos,
+    },
+    /// A task that wakes itself and so keeps a worker from parking.
+    SelfWake {
+        /// Which.
+        task: TaskId,
+        /// Its self-wakes.
+        self_wakes: u64,
+        /// Its polls.
+        polls: u64,
+        /// Self-wakes a second over its life.
+        rate: u64,
+    },
+    /// Nobody holds a waker of an idle task.
+    LostWake {
+        /// The one that has waited longest.
+        task: TaskId,
+        /// For how long.
+        idle: Nanos,
+        /// How many tasks of this spawn are so.
+        tasks: u64,
+    },
+}
+
+/// One suspicion and whom it is about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Suspect {
+    /// Whose task.
+    pub who: Who,
+    /// What looks wrong.
+    pub what: Suspicion,
+}
+
+impl fmt::Display for Suspect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        section(f, "slowest traces", &self.slowest_traces)?;
-        section(f, "worst polls", &self.worst_polls)?;
-        section(f, "longest scheduled times", &self.longest_waits)?;
-        section(f, "leak suspects", &self.leaks)?;
-        section(f, "tasks that wake themselves all the time", &self.spinners)?;
-        section(f, "tasks that nothing can wake", &self.lost_wakes)?;
-        section(f, "panicked tasks", &self.panicked)?;
-        for (service, records) in &self.lost {
-            let (polls, spans, others) = (records.polls.lost, records.span_ends.lost, records.others.lost);
-            let service = clean(service);
-            writeln!(f, "lost records of {service}: {polls} polls, {spans} span ends, {others} others")?;
+        let who = &self.who;
+        match &self.what {
+            Suspicion::Leak { waiting, spawned, oldest } => write!(
+                f,
+                "{who} may leak: {waiting} of {spawned} spawned tasks wait and do not end, the oldest for {oldest}"
+            ),
+            Suspicion::SelfWake { self_wakes, polls, rate, .. } => {
+                write!(f, "{who} spins: it woke itself {self_wakes} times in {polls} polls, {rate} a second")
+            }
+            Suspicion::LostWake { idle, tasks: 1, .. } => {
+                write!(f, "{who} may have lost a wake: idle for {idle}, and nobody holds a waker of it")
+            }
+            Suspicion::LostWake { idle, tasks, .. } => write!(
+                f,
+                "{who} may have lost wakes: {tasks} tasks idle, one for {idle}, and nobody holds a waker of them"
+            ),
         }
-        Ok(())
     }
 }
 
-fn section<T: fmt::Display>(f: &mut fmt::Formatter<'_>, heading: &str, lines: &[T]) -> fmt::Result {
-    if lines.is_empty() {
-        return Ok(());
-    }
-    writeln!(f, "{heading}")?;
-    lines.iter().try_for_each(|line| writeln!(f, "  {line}"))
+/// What is worth telling. Every list is in order of weight and shows each spawn once.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Summary {
+    /// Slowest first.
+    pub slowest: Vec<SlowTrace>,
+    /// Longest first.
+    pub worst_polls: Vec<WorstPoll>,
+    /// Longest first.
+    pub longest_scheduled: Vec<LongestScheduled>,
+    /// Newest first; each task by itself.
+    pub panicked: Vec<Panicked>,
+    /// Leaks, then spinners, then lost wakes, of each the heaviest first.
+    pub suspects: Vec<Suspect>,
 }
 
-fn plural(n: u64, what: &str) -> String {
+impl Model {
+    /// What is worth telling now, at most `most` entries of each kind. Live tasks are looked at once.
+    pub fn summary(&self, now: UnixNanos, traces: &Traces, most: usize) -> Summary {
+        let mut all = Summary { slowest: slowest(traces, most), ..Summary::default() };
+        let (mut leaks, mut spins, mut lost) = (Vec::new(), Vec::new(), Vec::new());
+        for session in self.sessions() {
+            let teller = Teller { session, service: session.info().service().into() };
+            teller.polls(&mut all.worst_polls);
+            teller.waits(&mut all.longest_scheduled);
+            teller.panics(&mut all.panicked);
+            teller.suspects(session.now(now), &mut leaks, &mut spins, &mut lost);
+        }
+        all.worst_polls.sort_by_key(|poll| (Reverse(poll.own), poll.start, poll.task));
+        all.longest_scheduled.sort_by_key(|wait| (Reverse(wait.scheduled), wait.task));
+        all.panicked.sort_by_key(|task| (Reverse(task.at), task.task));
+        all.worst_polls.truncate(most);
+        all.longest_scheduled.truncate(most);
+        all.panicked.truncate(most);
+        for mut suspects in [leaks, spins, lost] {
+            suspects.sort_by_key(|(weight, suspect)| {
+                (Reverse(*weight), suspect.who.session, suspect.who.location.clone())
+            });
+            all.suspects.extend(suspects.into_iter().take(most).map(|(_, suspect)| suspect));
+        }
+        all
+    }
+}
+
+type Weighed = Vec<(u64, Suspect)>;
+
+fn slowest(traces: &Traces, most: usize) -> Vec<SlowTrace> {
+    let query = TraceQuery { slowest: true, ..TraceQuery::default() };
+    let told = |tree: &crate::traces::TraceTree| {
+        let root = tree.root()?;
+        Some(SlowTrace {
+            trace: tree.id,
+            name: root.span.name.clone(),
+            location: root.span.callsite.location.clone(),
+            duration: tree.duration(),
+            spans: tree.nodes.len(),
+            services: tree.services().len(),
+            errors: tree.errors,
+        })
+    };
+    traces.find(&query, most).iter().filter_map(told).collect()
+}
+
+/// One spawn's live tasks, as far as suspicion goes.
+#[derive(Default)]
+struct Watched {
+    shape: Option<Arc<TaskShape>>,
+    /// Tasks that have waited for more than half of their life, and how many of them are of the later half.
+    waiting: u64,
+    late: u64,
+    oldest: Nanos,
+    spin: Option<(u64, TaskId, u64, u64)>,
+    lost: u64,
+    longest_lost: Option<(Nanos, TaskId)>,
+}
+
+struct Teller<'a> {
+    session: &'a Session,
+    service: Arc<str>,
+}
+
+impl Teller<'_> {
+    fn who(&self, shape: &TaskShape) -> Who {
+        Who {
+            session: self.session.id(),
+            service: self.service.clone(),
+            label: shape.label(),
+            location: shape.location.clone(),
+        }
+    }
+
+    fn polls(&self, out: &mut Vec<WorstPoll>) {
+        let mut known: HashMap<Who, usize> = HashMap::new();
+        for noted in self.session.worst_polls() {
+            let who = self.who(&noted.shape);
+            if let Some(place) = known.get(&who) {
+                out[*place].others += 1;
+                continue;
+            }
+            known.insert(who.clone(), out.len());
+            let poll = &noted.poll;
+            out.push(WorstPoll { who, task: poll.task, start: poll.start, own: noted.own(), others: 0 });
+        }
+    }
+
+    fn waits(&self, out: &mut Vec<LongestScheduled>) {
+        let mut known: HashMap<Who, usize> = HashMap::new();
+        for wait in self.session.longest_waits() {
+            let who = self.who(&wait.waited.shape);
+            if let Some(place) = known.get(&who) {
+                out[*place].others += 1;
+                continue;
+            }
+            known.insert(who.clone(), out.len());
+            let behind = wait.behind.as_ref().map(|(noted, overlap)| (self.who(&noted.shape), *overlap));
+            let (task, scheduled) = (wait.waited.poll.task, wait.waited.poll.scheduled);
+            out.push(LongestScheduled { who, task, scheduled, behind, others: 0 });
+        }
+    }
+
+    fn panics(&self, out: &mut Vec<Panicked>) {
+        out.extend(self.session.panicked_tasks().map(|task| Panicked {
+            who: self.who(&task.shape),
+            task: task.task,
+            after: task.ended.since(task.born),
+            at: task.ended,
+        }));
+    }
+
+    fn suspects(&self, now: UnixNanos, leaks: &mut Weighed, spins: &mut Weighed, lost: &mut Weighed) {
+        let groups = self.session.groups();
+        let mut watched: Vec<Watched> = groups.iter().map(|_| Watched::default()).collect();
+        for (task, live) in &self.session.tasks.live {
+            let place = Groups::index(live.group);
+            watched[place].look(*task, live, groups[place].first_born, now);
+        }
+        for (group, seen) in groups.iter().zip(watched) {
+            let Some(shape) = &seen.shape else { continue };
+            let suspect = |what| Suspect { who: self.who(shape), what };
+            let growing = seen.late * 4 >= seen.waiting;
+            let watched_for = now.since(group.first_born);
+            if seen.waiting >= LEAK_LEAST
+                && seen.waiting * 2 >= group.spawned
+                && growing
+                && watched_for >= LEAK_WATCHED
+            {
+                let (waiting, spawned, oldest) = (seen.waiting, group.spawned, seen.oldest);
+                leaks.push((waiting, suspect(Suspicion::Leak { waiting, spawned, oldest })));
+            }
+            if let Some((rate, task, self_wakes, polls)) = seen.spin {
+                spins.push((rate, suspect(Suspicion::SelfWake { task, self_wakes, polls, rate })));
+            }
+            if let Some((idle, task)) = seen.longest_lost {
+                lost.push((idle.0, suspect(Suspicion::LostWake { task, idle, tasks: seen.lost })));
+            }
+        }
+    }
+}
+
+impl Watched {
+    fn look(&mut self, task: TaskId, live: &Live, first_born: UnixNanos, now: UnixNanos) {
+        let (totals, _) = live.totals();
+        let age = now.since(live.born);
+        self.shape.get_or_insert_with(|| live.shape.clone());
+        if let Doing::Idle(since) = live.doing() {
+            let idle = now.since(since);
+            if idle.0 >= age.0 / 2 {
+                self.waiting += 1;
+                self.late += u64::from(live.born.since(first_born).0 >= now.since(first_born).0 / 2);
+                self.oldest = self.oldest.max(age);
+            }
+            // What another future polls is polled again whoever holds its wakers.
+            let runs_by_wakes = matches!(live.shape.kind, TaskKind::Spawned | TaskKind::Local);
+            let unheld = live.slot_read() && totals.waker_clones == totals.waker_drops;
+            if runs_by_wakes && unheld && idle >= LOST_WAKE_AFTER {
+                self.lost += 1;
+                let found = Some((idle, task));
+                self.longest_lost = self.longest_lost.max(found);
+            }
+        }
+        let rate = u128::from(totals.self_wakes) * 1_000_000_000 / u128::from(age.0.max(1));
+        let rate = u64::try_from(rate).unwrap_or(u64::MAX);
+        let spins = totals.self_wakes >= SPIN_LEAST && totals.self_wakes.saturating_mul(2) >= totals.polls;
+        if spins && rate >= SPIN_RATE {
+            self.spin = self.spin.max(Some((rate, task, totals.self_wakes, totals.polls)));
+        }
+    }
+}
+
+fn count(n: u64, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
