@@ -8,7 +8,7 @@
 mod reader;
 mod writer;
 
-pub use reader::{Batch, RingReader, RingSource, Totals};
+pub use reader::{Batch, MAX_BLOCKS, RingReader, RingSource, Totals};
 #[cfg(loom)]
 pub use writer::Mutant;
 pub use writer::{RingSpec, RingWriter};

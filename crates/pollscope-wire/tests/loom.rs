@@ -55,9 +55,9 @@ impl RingSource for Source<'_> {
 fn pass(reader: &mut RingReader, shared: &Shared, last: &mut u64) {
     let _ = reader
         .read(&mut Source(shared), |_, raw| {
-            assert_eq!(raw.kind, kind::PARK, "a kind that nobody wrote");
-            assert_eq!(raw.body, [raw.flags as u64], "a record of two halves");
-            assert!(raw.flags as u64 > *last, "a record twice, or out of order");
+            assert_eq!(raw.kind, kind::PARK, "the ring: a kind that nobody wrote");
+            assert_eq!(raw.body, [raw.flags as u64], "the ring: a record of two halves");
+            assert!(raw.flags as u64 > *last, "the ring: a record twice, or out of order");
             *last = raw.flags as u64;
         })
         .unwrap();
@@ -83,7 +83,7 @@ fn ring(mutant: Mutant, records: u64) {
         pass(&mut reader, &shared, &mut last);
         thread.join().unwrap();
         pass(&mut reader, &shared, &mut last);
-        assert_eq!(last, records, "what nobody overwrites is read");
+        assert_eq!(last, records, "the ring: what nobody overwrites is read");
     });
 }
 
@@ -93,19 +93,19 @@ fn the_reader_accepts_only_what_was_written() {
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "the ring:")]
 fn without_the_writers_fence_it_fails() {
     ring(Mutant::WriterFence, 4);
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "the ring:")]
 fn without_the_readers_fence_it_fails() {
     ring(Mutant::ReaderFence, 4);
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "the ring:")]
 fn without_the_release_of_head_it_fails() {
     ring(Mutant::ReleaseStore, 4);
 }
@@ -121,7 +121,9 @@ enum Missing {
 
 /// Two words that are always equal when the sequence stands.
 fn sequence(missing: Missing) {
-    loom::model(move || {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(move || {
         let words: Arc<[AtomicU64; 3]> = Arc::new(std::array::from_fn(|_| AtomicU64::new(0)));
         let writing = words.clone();
         let thread = loom::thread::spawn(move || {
@@ -160,7 +162,7 @@ fn sequence(missing: Missing) {
             copied.unwrap() == seq::Copied::Whole
         };
         if whole {
-            assert_eq!(copy[0], copy[1], "words of two moments");
+            assert_eq!(copy[0], copy[1], "the sequence: words of two moments");
         }
         thread.join().unwrap();
     });
@@ -172,19 +174,19 @@ fn a_whole_copy_is_of_one_moment() {
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "the sequence:")]
 fn without_the_fence_after_the_odd_sequence_it_fails() {
     sequence(Missing::WriterFence);
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "the sequence:")]
 fn without_the_release_of_the_even_sequence_it_fails() {
     sequence(Missing::WriterRelease);
 }
 
 #[test]
-#[should_panic]
+#[should_panic(expected = "the sequence:")]
 fn without_the_fence_after_the_copy_it_fails() {
     sequence(Missing::ReaderFence);
 }

@@ -4,7 +4,7 @@ use crate::layout::{
     ABI_MAJOR, BLOCK_BYTES, ENDIAN_TAG, HEADER_BYTES, MAGIC, RingKind, SECTIONS, Section, head, header,
     section, thread, unpack,
 };
-use crate::ring::{RingReader, RingSource};
+use crate::ring::{MAX_BLOCKS, RingReader, RingSource};
 use crate::sys;
 use std::collections::HashMap;
 use std::fmt;
@@ -299,7 +299,8 @@ impl SessionFiles {
         let file = Self::file(&self.dir, &mut self.rings, "rings", place.file)?;
         let end = place.blocks.checked_mul(BLOCK_BYTES).and_then(|bytes| bytes.checked_add(place.offset));
         let fits = end.is_some_and(|end| file.metadata().is_ok_and(|meta| end <= meta.len()));
-        if !fits || !place.offset.is_multiple_of(8) || place.blocks < 2 {
+        let sized = (2..=MAX_BLOCKS).contains(&place.blocks);
+        if !fits || !sized || !place.offset.is_multiple_of(8) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a ring lies outside its file"));
         }
         Ok(PreadRing { control: &self.control, file, heads, offset: place.offset })

@@ -11,6 +11,15 @@ pub type Totals = [u64; CLASSES];
 /// Blocks copied by one call at most.
 const CHUNK_BLOCKS: u64 = 32;
 
+/// Blocks of a ring at most: 64 MiB.
+pub const MAX_BLOCKS: u64 = (64 << 20) / 4096;
+
+/// Looks at a moving word before it is taken as it stands.
+const TRIES: usize = 8;
+
+/// Positions end here: room is left so that no sum of a position and a block overflows.
+const LAST_POSITION: u64 = u64::MAX - 4 * BLOCK_BYTES;
+
 /// How a reader gets at a ring. An implementation copies; it promises neither order nor whole words.
 pub trait RingSource {
     /// `head` and what stands beside it.
@@ -65,11 +74,11 @@ impl RingReader {
     /// A reader that goes on where an earlier one stopped ([`RingReader::position`]).
     pub fn resume(blocks: u64, next: u64, seen: Totals) -> Self {
         RingReader {
-            blocks: blocks.max(1),
-            next,
+            blocks: blocks.clamp(1, MAX_BLOCKS),
+            next: next.min(LAST_POSITION),
             seen,
             tick: 0,
-            last_head: next,
+            last_head: next.min(LAST_POSITION),
             last_resv: 0,
             buffer: Vec::new(),
             #[cfg(loom)]
@@ -86,14 +95,19 @@ impl RingReader {
         self.blocks * BLOCK_BYTES
     }
 
-    fn pair(mut read: impl FnMut() -> io::Result<(u64, u64)>) -> io::Result<Option<u64>> {
-        for _ in 0..8 {
+    /// A moving word, read again while its complement does not fit: `Err` has the last two looks then.
+    fn pair(mut read: impl FnMut() -> io::Result<(u64, u64)>) -> io::Result<Result<u64, (u64, u64)>> {
+        let mut told = (0, 0);
+        for _ in 0..TRIES {
             let (value, complement) = read()?;
             if value == !complement {
-                return Ok(Some(value));
+                return Ok(Ok(value));
             }
+            told = (value, !complement);
         }
-        Ok(None)
+        // A writer that was killed between the two stores leaves them apart for ever, but close together.
+        let close = told.0.abs_diff(told.1) <= BLOCK_BYTES;
+        Ok(if close { Err(told) } else { Err((0, u64::MAX)) })
     }
 
     /// Reads what is there, one chunk at most, and hands each record to `take` with its block's writer id.
@@ -103,8 +117,11 @@ impl RingReader {
         mut take: impl FnMut(u64, Raw<'_>),
     ) -> io::Result<Batch> {
         let mut batch = Batch::default();
-        if let Some(head) = Self::pair(|| source.head())? {
-            // A head that goes backwards is no ring's: keep the last good one.
+        // The smaller of two that differ is a head that was published; of two that are no pair it is 0.
+        let head = Self::pair(|| source.head())?.unwrap_or_else(|(a, b)| a.min(b));
+        // A head that goes backwards, or of which the block's end is no number, is no ring's: keep the last
+        // good one.
+        if head <= LAST_POSITION {
             self.last_head = self.last_head.max(head);
         }
         fence(Ordering::Acquire);
@@ -129,11 +146,16 @@ impl RingReader {
         if fenced {
             fence(Ordering::Acquire);
         }
+        let least = self.last_resv.max(end_block.saturating_mul(BLOCK_BYTES) + BLOCK_BYTES);
         let resv = match Self::pair(|| source.resv())? {
-            Some(resv) => resv.max(self.last_resv),
-            None => self.last_resv + 2 * BLOCK_BYTES,
+            Ok(resv) => {
+                self.last_resv = self.last_resv.max(resv);
+                self.last_resv
+            }
+            // The larger of two that are close was published; else all up to two blocks on counts as begun.
+            Err((_, u64::MAX)) => least.saturating_add(2 * BLOCK_BYTES),
+            Err((a, b)) => least.max(a).max(b),
         };
-        self.last_resv = resv;
         let overtaken = resv.saturating_sub(self.size());
         for (i, words) in buffer.chunks_exact(BLOCK_WORDS).enumerate() {
             let position = (first + i as u64) * BLOCK_BYTES;
@@ -144,7 +166,9 @@ impl RingReader {
         }
         self.buffer = buffer;
         // Whole chunk overtaken: go on at the oldest block that may still stand.
-        self.next = self.next.max((first + count) * BLOCK_BYTES).min(head.max(self.next));
+        let reached = ((first + count) * BLOCK_BYTES).min(head);
+        batch.lost_bytes += reached.saturating_sub(self.next);
+        self.next = self.next.max(reached);
         batch.more = self.next < head;
         Ok(batch)
     }
@@ -191,7 +215,7 @@ impl RingReader {
             if cursor >= from {
                 let class = class_of(kind);
                 batch.read[class] += 1;
-                self.seen[class] += 1;
+                self.seen[class] = self.seen[class].saturating_add(1);
                 if kind != kind::TICK {
                     let at = position + (cursor * 8) as u64;
                     take(writer, Raw { kind, flags: (first >> 16) as u16, tick, position: at, body });
