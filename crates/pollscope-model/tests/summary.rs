@@ -54,13 +54,23 @@ fn a_pool_that_was_filled_once_is_no_leak() {
 fn few_tasks_young_ones_or_those_whose_siblings_end_are_no_leak() {
     let few = (0..49).flat_map(|n| waiting(n + 1, 41, n * 100, 1, 0));
     assert!(told(few, 10 * SECOND).is_empty());
-    let young = (0..100).flat_map(|n| waiting(n + 1, 41, n * 10, 1, 0));
-    assert!(told(young, 2 * SECOND - 1).is_empty());
+    let young = || (0..100).flat_map(|n| waiting(n + 1, 41, n * 15, 1, 0));
+    assert!(told(young(), 2 * SECOND - 1).is_empty());
+    assert_eq!(told(young(), 2 * SECOND).len(), 1, "a moment later they have been watched for long enough");
     let siblings = (0..1_000).flat_map(|n| {
         let ended = end(birth(n + 1, 41, n * 10), TaskOutcome::Finished, totals(1, 1, 0, 0), n * 10 + 1);
         if n % 10 == 0 { waiting(n + 1, 41, n * 10, 1, 0).to_vec() } else { vec![ended] }
     });
     assert!(told(siblings, 10 * SECOND).is_empty());
+}
+
+#[test]
+fn tasks_that_become_more_but_go_on_working_are_no_leak() {
+    let connections = (0..100).flat_map(|n| {
+        let state = idle(TaskTotals { waker_clones: 1, ..totals(500, 50, 0, 0) }, 9_990);
+        [Event::TaskBorn(birth(n + 1, 41, n * 99)), Event::TaskState(TaskId(n + 1), state)]
+    });
+    assert!(told(connections, 10 * SECOND).is_empty());
 }
 
 #[test]
