@@ -42,6 +42,8 @@ pub struct TaskRow {
     pub wakers: Option<u64>,
     /// Time since its birth.
     pub age: Nanos,
+    /// The moment that the row shows: now, or the end of its session.
+    pub at: UnixNanos,
     /// The span that it is, if it is one.
     pub span: Option<LocalSpanId>,
     /// The task that spawned it.
@@ -54,10 +56,10 @@ impl TaskRow {
         self.name.as_deref().unwrap_or(&self.future)
     }
 
-    /// For how long it has been doing what it does.
+    /// For how long it has been doing what it does; in a session that has ended, until its end.
     pub fn since(&self, now: UnixNanos) -> Nanos {
         match self.doing {
-            Doing::Running(at) | Doing::Scheduled(at, _) | Doing::Idle(at) => now.since(at),
+            Doing::Running(at) | Doing::Scheduled(at, _) | Doing::Idle(at) => now.min(self.at).since(at),
         }
     }
 }
@@ -305,6 +307,7 @@ fn row(
             .then(|| totals.waker_clones.saturating_sub(totals.waker_drops)),
         totals,
         age: now.since(live.born),
+        at: now,
         span: live.span(),
         parent: live.parent(),
     }

@@ -174,6 +174,7 @@ fn a_dead_session_stands_still() {
     ]);
     assert_eq!(row(&model, 1e6).age, ms(40.0));
     assert_eq!(row(&model, 1e6).totals.idle, ms(34.0));
+    assert_eq!(row(&model, 1e6).since(at(1e6)), ms(34.0));
 }
 
 #[test]

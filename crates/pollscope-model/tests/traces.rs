@@ -11,6 +11,7 @@ use std::sync::Arc;
 const PLAIN: Style = Style { unicode: true, color: false };
 
 /// A finished span of trace `trace`, from `start` to `end`.
+#[allow(clippy::too_many_arguments, reason = "a line of a trace is eight facts")]
 fn span(
     trace: u128,
     id: u64,
