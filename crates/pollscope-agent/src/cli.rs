@@ -29,6 +29,13 @@ enum Verb {
     Traces(TracesArgs),
     /// Say what is wrong with this set-up, and how to mend it
     Doctor(DoctorArgs),
+    /// Show everything on a bundled shop of three services
+    #[cfg(feature = "demo")]
+    Demo(crate::demo::DemoArgs),
+    /// One service of the demo
+    #[cfg(feature = "demo")]
+    #[command(hide = true)]
+    DemoService(crate::demo::ServiceArgs),
 }
 
 /// Which sessions.
@@ -194,6 +201,15 @@ pub struct DoctorArgs {
 }
 
 impl Cli {
+    /// The demo's service that this process is to be, if it is one.
+    #[cfg(feature = "demo")]
+    pub fn demo_service(&self) -> Option<&crate::demo::ServiceArgs> {
+        match &self.verb {
+            Verb::DemoService(arguments) => Some(arguments),
+            _ => None,
+        }
+    }
+
     /// Does what was asked.
     pub async fn run(self) -> Result<ExitCode> {
         match self.verb {
@@ -203,6 +219,10 @@ impl Cli {
             Verb::Tasks(arguments) => observe::tasks(&arguments).await,
             Verb::Traces(arguments) => show::traces(&arguments),
             Verb::Doctor(arguments) => doctor::main(&arguments).await,
+            #[cfg(feature = "demo")]
+            Verb::Demo(arguments) => crate::demo::main(arguments).await,
+            #[cfg(feature = "demo")]
+            Verb::DemoService(_) => unreachable!("main runs a demo's service before there is a runtime"),
         }
     }
 }

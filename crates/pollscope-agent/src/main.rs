@@ -3,6 +3,8 @@
 
 mod agent;
 mod cli;
+#[cfg(feature = "demo")]
+mod demo;
 mod doctor;
 mod journal;
 mod json;
@@ -17,6 +19,17 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
+    // A service of the demo brings a runtime of its own.
+    #[cfg(feature = "demo")]
+    if let Some(service) = cli.demo_service() {
+        return match demo::service(service) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("pollscope demo: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,

@@ -2,6 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
+use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
@@ -39,7 +40,8 @@ impl Parse for FieldArgument {
         let name = if input.peek(LitStr) {
             input.parse::<LitStr>()?.value()
         } else {
-            let parts = Punctuated::<Ident, Token![.]>::parse_separated_nonempty(input)?;
+            let parts =
+                Punctuated::<Ident, Token![.]>::parse_separated_nonempty_with(input, Ident::parse_any)?;
             parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(".")
         };
         if !input.peek(Token![=]) {
@@ -102,7 +104,9 @@ impl Arguments {
             "skip" => {
                 let list;
                 parenthesized!(list in input);
-                self.skip = Punctuated::<Ident, Token![,]>::parse_terminated(&list)?.into_iter().collect();
+                // `self` may be skipped, though it is a keyword.
+                let names = Punctuated::<Ident, Token![,]>::parse_terminated_with(&list, Ident::parse_any)?;
+                self.skip = names.into_iter().collect();
             }
             "skip_all" => self.skip_all = true,
             "fields" => {
