@@ -112,6 +112,8 @@ pub struct Collector {
     /// Sessions whose end has been told.
     told: HashSet<SessionId>,
     claimed: HashSet<SessionId>,
+    /// When it was made: what begins later is read from its beginning.
+    made: u64,
 }
 
 impl Collector {
@@ -124,6 +126,7 @@ impl Collector {
             refused: HashSet::new(),
             told: HashSet::new(),
             claimed: HashSet::new(),
+            made: sys::realtime(),
         }
     }
 
@@ -233,7 +236,7 @@ impl Collector {
             self.refused.insert(path);
             return;
         }
-        if matches!(self.options.start, Start::Head) {
+        if matches!(self.options.start, Start::Head) && followed.header.start_realtime < self.made {
             followed.skip_to_heads();
         }
         self.paths.insert(path.clone(), id);

@@ -138,6 +138,8 @@ impl Converter<'_> {
 
     fn poll(&mut self, raw: &record::Poll, writer: u64, end: u64) -> Option<Event> {
         let start_tick = end.saturating_sub(raw.busy);
+        // The newest first: it may renew the line, which begins behind it then.
+        self.line.time(end);
         let start = self.line.time(start_tick);
         let outcome = match raw.flags & poll::OUTCOME {
             poll::READY => PollOutcome::Ready,
@@ -148,7 +150,7 @@ impl Converter<'_> {
             task: task(raw.task)?,
             thread: ThreadId(writer),
             start,
-            busy: self.line.time(end).since(start),
+            busy: self.line.length(raw.busy, end),
             nested: self.line.length(raw.nested, end),
             scheduled: self.line.length(raw.scheduled, start_tick),
             woken_by: (raw.flags & poll::UNWOKEN == 0).then(|| waker(raw.who)),

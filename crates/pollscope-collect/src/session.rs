@@ -21,10 +21,13 @@ use pollscope_wire::session::InfoValue;
 use pollscope_wire::sys;
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 /// Chunks of a ring read in one round: 32 blocks each.
 const CHUNKS_PER_ROUND: usize = 32;
+/// Chunks of all rings of a session read in one round: 256 MiB, more than the rings of any service hold.
+const CHUNKS_PER_SESSION: usize = 2048;
 /// How long nothing may move before a silent session counts as dead, ns.
 const STILL_NS: u64 = 10_000_000_000;
 
@@ -68,6 +71,13 @@ struct Ring {
     exported: u64,
 }
 
+/// Records copied out of a ring, and their bodies.
+#[derive(Default)]
+struct Copied {
+    records: Vec<(u64, u8, u16, u64, u64, Range<usize>)>,
+    words: Vec<u64>,
+}
+
 pub(crate) struct Followed {
     pub files: SessionFiles,
     pub header: Header,
@@ -81,10 +91,15 @@ pub(crate) struct Followed {
     resume: SessionPositions,
     /// What stands before the positions is left, not read again.
     skip: bool,
+    /// Records left there, which the next round tells as lost.
+    left: Totals,
+    /// The slot that the next round begins with.
+    first: u64,
     refused: [u64; Counter::NAMES.len()],
     /// When it last moved, and what moved then: for a process that cannot be seen.
     moved: (u64, u64),
     since_clock: u64,
+    copied: Copied,
 }
 
 /// What one round over a session gave.
@@ -102,13 +117,15 @@ impl Followed {
     pub fn open(path: &Path, resume: Option<SessionPositions>) -> Result<Followed, OpenError> {
         let files = SessionFiles::open(path)?;
         let header = files.header()?;
-        let same_boot = is_same_boot(&header);
+        // A lock that is held, or a process that can be seen, is of this machine, whatever its wall clock says.
+        let lives = life(files.dir(), header.pid, header.process_start).is_ok_and(|life| life != Life::Dead);
+        let same_boot = lives || is_same_boot(&header);
         let resume = resume.unwrap_or_default();
         let pieces = resume.line.iter().map(|&(tick, nanos, slope)| Piece { tick, nanos, slope }).collect();
         let line = if resume.line.is_empty() {
             ClockLine::new(&header, same_boot)
         } else {
-            ClockLine::restore(&header, pieces, resume.newest, resume.measured)
+            ClockLine::restore(&header, same_boot, pieces, resume.newest, resume.measured)
         };
         let mut followed = Followed {
             info: info(&files, &header),
@@ -122,9 +139,12 @@ impl Followed {
             threads: HashMap::new(),
             resume,
             skip: false,
+            left: [0; 3],
+            first: 0,
             refused: [0; Counter::NAMES.len()],
             moved: (0, sys::monotonic()),
             since_clock: sys::monotonic(),
+            copied: Copied::default(),
         };
         if !same_boot && followed.line.measured() == 0 {
             followed.learn_clock();
@@ -165,6 +185,11 @@ impl Followed {
                 })
             })
             .collect();
+        // What has not been read yet stands where the earlier reader left it.
+        let unread = self.resume.rings.iter().filter(|(slot, which, ..)| {
+            self.threads.get(&(*slot as u64)).is_none_or(|thread| !thread.rings.contains_key(which))
+        });
+        rings.extend(unread.copied());
         rings.sort_unstable();
         let (pieces, newest, measured) = self.line.parts();
         let line = pieces.iter().map(|piece| (piece.tick, piece.nanos, piece.slope)).collect();
@@ -192,6 +217,9 @@ impl Followed {
                 }
                 let (next, seen) = reader.position();
                 self.resume.rings.push((slot as u32, which as u8, next, seen));
+                for (left, seen) in self.left.iter_mut().zip(seen) {
+                    *left = left.saturating_add(seen);
+                }
             }
         }
     }
@@ -201,24 +229,42 @@ impl Followed {
         let now = sys::monotonic();
         if self.state == State::Live && now - self.since_clock >= 1_000_000_000 {
             self.since_clock = now;
-            if is_same_boot(&self.header) {
-                self.line.observe_own();
-            }
+            self.line.observe_own();
         }
         let mut passed = Passed::default();
+        self.tell_left(&mut passed, sink);
         let used = self.files.used(Section::Threads).unwrap_or(0);
-        for slot in 0..used {
+        let mut budget = CHUNKS_PER_SESSION;
+        let first = if self.first < used { self.first } else { 0 };
+        for slot in (first..used).chain(0..first) {
+            if budget == 0 {
+                // The others' turn comes first in the next round.
+                self.first = slot;
+                passed.more = true;
+                break;
+            }
             let Ok(thread) = self.files.thread(slot) else { continue };
             if thread.writer == 0 {
                 continue;
             }
             self.meet(slot, &thread, sink);
             for which in FOLLOWED {
-                self.ring(slot, &thread, which, &mut passed, sink);
+                self.ring(slot, &thread, which, &mut budget, &mut passed, sink);
             }
         }
         self.counters(sink);
         passed
+    }
+
+    /// Tells once what was left at the start. It is nobody's in particular: thread 0.
+    fn tell_left(&mut self, passed: &mut Passed, sink: &mut dyn FnMut(Event)) {
+        for (class, left) in std::mem::take(&mut self.left).into_iter().enumerate() {
+            if left > 0 {
+                self.lost[class] = self.lost[class].saturating_add(left);
+                passed.lost = passed.lost.saturating_add(left);
+                sink(Event::Lost { thread: ThreadId(0), class: CLASSES[class], records: left });
+            }
+        }
     }
 
     /// Tells of a thread that is new, or has ended.
@@ -247,6 +293,7 @@ impl Followed {
         slot: u64,
         thread: &ThreadSlot,
         which: RingKind,
+        budget: &mut usize,
         passed: &mut Passed,
         sink: &mut dyn FnMut(Event),
     ) {
@@ -267,21 +314,31 @@ impl Followed {
             return;
         }
         for chunk in 0..CHUNKS_PER_ROUND {
+            if *budget == 0 {
+                passed.more = true;
+                return;
+            }
             let mut source = match self.files.ring(slot, which, place) {
                 Ok(source) => source,
                 Err(_) => return,
             };
-            let mut records = Vec::new();
+            *budget -= 1;
+            // Copied once more, all bodies behind one another: converting needs the files that the source holds.
+            let Copied { records, words } = &mut self.copied;
+            records.clear();
+            words.clear();
             let copied = ring.reader.read(&mut source, |writer, raw| {
-                records.push((writer, raw.kind, raw.flags, raw.tick, raw.position, raw.body.to_vec()));
+                let start = words.len();
+                words.extend_from_slice(raw.body);
+                records.push((writer, raw.kind, raw.flags, raw.tick, raw.position, start..words.len()));
             });
             let Ok(batch) = copied else { return };
             let mut converter =
                 Converter { files: &self.files, names: &mut self.names, line: &mut self.line };
-            for (writer, kind, flags, tick, position, body) in &records {
-                let raw = record::Raw { kind: *kind, flags: *flags, tick: *tick, position: *position, body };
-                let exported = *position < ring.exported;
-                converter.record(*writer, &raw, &mut ring.open, &mut |event| {
+            for (writer, kind, flags, tick, position, body) in records.drain(..) {
+                let raw = record::Raw { kind, flags, tick, position, body: &words[body] };
+                let exported = position < ring.exported;
+                converter.record(writer, &raw, &mut ring.open, &mut |event| {
                     sink(if exported { as_exported(event) } else { event });
                 });
             }
@@ -435,12 +492,14 @@ impl Followed {
             if self.files.entry(Section::Runtimes, number, &mut w).is_err() || w[runtime::READ] == 0 {
                 continue;
             }
-            let now = sys::tick().max(w[runtime::READ]);
+            // The age is known by its own clock only.
+            let read = w[runtime::READ];
+            let now = if self.state == State::Live { self.line.now().max(read) } else { read };
             sink(Event::RuntimeAlive {
                 runtime: self.names.runtime(&self.files, number as u32),
                 workers: unpack(w[runtime::FLAVOUR]).1,
                 alive: w[runtime::ALIVE],
-                age: self.line.ticks(now - w[runtime::READ]),
+                age: self.line.ticks(now - read),
             });
         }
     }
@@ -487,10 +546,10 @@ impl Followed {
         })
     }
 
-    /// When it ended: as it says itself, else now.
+    /// When it ended: as it says itself, else at the last thing that was read of it.
     pub fn end_time(&mut self) -> UnixNanos {
         match self.header.end_tick {
-            0 => UnixNanos(sys::realtime()),
+            0 => self.line.newest(),
             tick => self.line.time(tick),
         }
     }
