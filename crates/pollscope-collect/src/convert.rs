@@ -6,7 +6,7 @@ use crate::text::Open;
 use pollscope_model::UnixNanos;
 use pollscope_model::event::{
     Event, LocalSpanId, Poll, PollOutcome, SpanEnd, SpanId, SpanIds, SpanOpen, SpanSource, Status, TaskBirth,
-    TaskEnd, TaskId, TaskKind, TaskOutcome, TaskTotals, ThreadId, TraceId, Waker,
+    TaskEnd, TaskId, TaskKind, TaskOutcome, TaskTotals, ThreadId, ThreadKind, TraceId, Waker,
 };
 use pollscope_wire::ids::{ID_MASK, Who};
 use pollscope_wire::reader::SessionFiles;
@@ -62,6 +62,17 @@ pub(crate) fn source_of_span(source: u8) -> SpanSource {
         source::SERVER => SpanSource::Server,
         source::CLIENT => SpanSource::Client,
         _ => SpanSource::Code,
+    }
+}
+
+/// What a thread does.
+pub(crate) fn kind_of_thread(kind: u8) -> ThreadKind {
+    match kind {
+        1 => ThreadKind::Main,
+        2 => ThreadKind::Worker,
+        3 => ThreadKind::Blocking,
+        4 => ThreadKind::ThreadWorker,
+        _ => ThreadKind::Other,
     }
 }
 
@@ -188,6 +199,18 @@ impl Converter<'_> {
         }))
     }
 
+    /// Tells of a thread from its record.
+    pub fn thread(&mut self, raw: &Raw<'_>, sink: &mut dyn FnMut(Event)) {
+        let Record::Thread { writer, os_id, runtime, name } = Record::decode(raw) else { return };
+        sink(Event::Thread {
+            thread: ThreadId(writer),
+            os_id: os_id as u32,
+            kind: kind_of_thread((os_id >> 32) as u8),
+            name: record::name_text(&name).into(),
+            runtime: (runtime != 0).then(|| self.names.runtime(self.files, runtime)),
+        });
+    }
+
     /// Tells what one record says; `open` is what its ring was in the middle of.
     pub fn record(&mut self, writer: u64, raw: &Raw<'_>, open: &mut Open, sink: &mut dyn FnMut(Event)) {
         let tick = raw.tick;
@@ -261,7 +284,7 @@ impl Converter<'_> {
                 open.more(self.files, self.names, part, sink);
                 None
             }
-            // Threads are told from their slots; stacks and samples have no view yet.
+            // Threads are told from their slots, or by `thread`; stacks and samples have no view yet.
             Record::Thread { .. } | Record::Stack { .. } | Record::Sample { .. } => None,
             Record::SpanOpen(_) | Record::Unknown => None,
         };

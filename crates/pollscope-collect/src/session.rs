@@ -1,12 +1,10 @@
 //! One session being followed: its rings, slots and words, and where in them we are.
 
 use crate::clock::{ClockLine, Piece};
-use crate::convert::{Converter, ids_of, waker};
+use crate::convert::{Converter, ids_of, kind_of_thread, waker};
 use crate::names::Names;
 use crate::text::Open;
-use pollscope_model::event::{
-    Class, Event, SessionEnd, SessionInfo, TaskId, TaskState, ThreadId, ThreadKind, Value,
-};
+use pollscope_model::event::{Class, Event, SessionEnd, SessionInfo, TaskId, TaskState, ThreadId, Value};
 use pollscope_model::{Nanos, UnixNanos};
 use pollscope_wire::ids::{ID_MASK, Who};
 use pollscope_wire::layout::{
@@ -59,6 +57,8 @@ pub type Positions = HashMap<u128, SessionPositions>;
 #[derive(Default)]
 struct Thread {
     writer: u64,
+    /// The owner that its slot showed before this one.
+    before: u64,
     ended: bool,
     rings: HashMap<u8, Ring>,
 }
@@ -69,6 +69,8 @@ struct Ring {
     open: Open,
     /// Span ends before this position have been exported by an earlier reader.
     exported: u64,
+    /// The owner whose records are being read, if its slot never showed it to us.
+    passed_by: Option<u64>,
 }
 
 /// Records copied out of a ring, and their bodies.
@@ -271,6 +273,11 @@ impl Followed {
     fn meet(&mut self, slot: u64, thread: &ThreadSlot, sink: &mut dyn FnMut(Event)) {
         let known = self.threads.entry(slot).or_default();
         if known.writer != thread.writer {
+            if known.writer != 0 && !known.ended {
+                // It went between two looks, at the latest when the next one came.
+                sink(Event::ThreadEnded(ThreadId(known.writer), self.line.time(thread.registered)));
+            }
+            known.before = known.writer;
             known.writer = thread.writer;
             known.ended = false;
             let runtime = self.names.runtime(&self.files, thread.runtime);
@@ -298,7 +305,7 @@ impl Followed {
         sink: &mut dyn FnMut(Event),
     ) {
         let place = thread.rings[which as usize];
-        let rings = &mut self.threads.entry(slot).or_default().rings;
+        let Thread { before, rings, .. } = self.threads.entry(slot).or_default();
         let (resume, skip) = (&self.resume, self.skip);
         let ring = rings.entry(which as u8).or_insert_with(|| {
             let at = resume.rings.iter().find(|(s, w, ..)| (*s as u64, *w) == (slot, which as u8));
@@ -307,7 +314,7 @@ impl Followed {
                 Some(&(_, _, next, seen)) if skip => RingReader::resume(place.blocks, next, seen),
                 _ => RingReader::new(place.blocks),
             };
-            Ring { place, reader, open: Open::default(), exported }
+            Ring { place, reader, open: Open::default(), exported, passed_by: None }
         });
         // A slot keeps its rings for good: another place is damage, or a hostile hand.
         if ring.place != place {
@@ -337,6 +344,16 @@ impl Followed {
                 Converter { files: &self.files, names: &mut self.names, line: &mut self.line };
             for (writer, kind, flags, tick, position, body) in records.drain(..) {
                 let raw = record::Raw { kind, flags, tick, position, body: &words[body] };
+                if kind == record::kind::THREAD && which == RingKind::Poll {
+                    // Who came and went between two looks stands here only; the slot's owner has been told.
+                    if let Some(former) = ring.passed_by.take() {
+                        sink(Event::ThreadEnded(ThreadId(former), converter.line.time(tick)));
+                    }
+                    if writer != thread.writer && writer != *before {
+                        converter.thread(&raw, sink);
+                        ring.passed_by = Some(writer);
+                    }
+                }
                 let exported = position < ring.exported;
                 converter.record(writer, &raw, &mut ring.open, &mut |event| {
                     sink(if exported { as_exported(event) } else { event });
@@ -549,7 +566,8 @@ impl Followed {
     /// When it ended: as it says itself, else at the last thing that was read of it.
     pub fn end_time(&mut self) -> UnixNanos {
         match self.header.end_tick {
-            0 => self.line.newest(),
+            // A tick from the future is nonsense, not an end.
+            0 => self.line.newest().min(UnixNanos(sys::realtime())),
             tick => self.line.time(tick),
         }
     }
@@ -566,16 +584,6 @@ fn as_exported(event: Event) -> Event {
             Event::SpanEnded(end)
         }
         other => other,
-    }
-}
-
-fn kind_of_thread(kind: u8) -> ThreadKind {
-    match kind {
-        1 => ThreadKind::Main,
-        2 => ThreadKind::Worker,
-        3 => ThreadKind::Blocking,
-        4 => ThreadKind::ThreadWorker,
-        _ => ThreadKind::Other,
     }
 }
 
