@@ -16,6 +16,7 @@ fn main() {
     let guard = pollscope::Config::from_env().service(&scenario).init();
     match scenario.as_str() {
         "times" => runtime(1).block_on(times()),
+        "steps" => runtime(1).block_on(steps(number)),
         "spin" => runtime(2).block_on(spin(number)),
         "tasks" => runtime(2).block_on(tasks(number)),
         "threads" => threads(number),
@@ -70,6 +71,16 @@ async fn times() {
     });
     hog.await.expect("the hog ends");
     victim.await.expect("the victim ends");
+    say("ready");
+    asked_to_end().await;
+}
+
+/// So many spans, numbered, one every 5 ms.
+async fn steps(number: u64) {
+    for n in 0..number {
+        tracing::info_span!("step", n).in_scope(|| ());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     say("ready");
     asked_to_end().await;
 }
