@@ -15,7 +15,7 @@ pub fn write(seq: &AtomicU64, store: impl FnOnce()) {
     end(seq, odd);
 }
 
-/// The first half of [`write`]: makes the sequence odd and returns it.
+/// The first half of [`write()`]: makes the sequence odd and returns it.
 #[inline]
 pub fn begin(seq: &AtomicU64) -> u64 {
     let odd = seq.load(Ordering::Relaxed) | 1;
@@ -24,7 +24,7 @@ pub fn begin(seq: &AtomicU64) -> u64 {
     odd
 }
 
-/// The second half of [`write`].
+/// The second half of [`write()`].
 #[inline]
 pub fn end(seq: &AtomicU64, odd: u64) {
     seq.store(odd.wrapping_add(1), Ordering::Release);

@@ -21,6 +21,6 @@ where
 {
     #[track_caller]
     fn execute(&self, future: F) {
-        let _ = crate::task::Builder::new().name("hyper").detached().spawn(future);
+        drop(crate::task::Builder::new().name("hyper").detached().spawn(future));
     }
 }

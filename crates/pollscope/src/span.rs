@@ -40,7 +40,9 @@ pub(crate) struct OpenSpan {
     span_id: u64,
     parent_id: AtomicU64,
     flags: AtomicU32,
-    scheduled_at_open: u64,
+    /// The task that it runs in: where it was opened, or, if that is another, where it was first entered.
+    task: AtomicU64,
+    scheduled_at_open: AtomicU64,
     depth: AtomicU32,
     busy: AtomicU64,
     entered: AtomicU64,
@@ -143,7 +145,8 @@ impl OpenSpan {
             span_id,
             parent_id: AtomicU64::new(parent_id),
             flags: AtomicU32::new(bits as u32),
-            scheduled_at_open,
+            task: AtomicU64::new(task),
+            scheduled_at_open: AtomicU64::new(scheduled_at_open),
             depth: AtomicU32::new(0),
             busy: AtomicU64::new(0),
             entered: AtomicU64::new(0),
@@ -184,7 +187,7 @@ impl OpenSpan {
     }
 
     /// Gives it a parent in another process, before it has children.
-    #[cfg(feature = "tracing")]
+    #[cfg(all(feature = "tracing", feature = "tower"))]
     pub fn attach(&self, r: &mut Recorder, remote: RemoteParent) {
         let sampled = r.global.sampler.with_parent(remote.sampled, remote.trace);
         self.trace_high.store((remote.trace >> 64) as u64, Ordering::Relaxed);
@@ -210,6 +213,10 @@ impl OpenSpan {
     pub fn enter(&self, r: &mut Recorder) {
         if self.depth.fetch_add(1, Ordering::Relaxed) == 0 {
             let now = sys::tick();
+            if self.entered.load(Ordering::Relaxed) == 0 && self.task.load(Ordering::Relaxed) != r.frame.task
+            {
+                self.move_to(r);
+            }
             let busy = self.busy.fetch_sub(now, Ordering::Relaxed).wrapping_sub(now);
             let entered = self.entered.fetch_add(1, Ordering::Relaxed) + 1;
             if let Some((_, slot)) = self.slot {
@@ -219,6 +226,37 @@ impl OpenSpan {
         }
         r.entered.push(self.context());
         r.show();
+    }
+
+    /// Opened in one task and first entered in another, as a request is in its connection's: it is that one's.
+    #[cold]
+    fn move_to(&self, r: &Recorder) {
+        self.task.store(r.frame.task, Ordering::Relaxed);
+        self.scheduled_at_open.store(0, Ordering::Relaxed);
+        self.scheduled_at_exit.store(0, Ordering::Relaxed);
+        if let Some((_, slot)) = self.slot {
+            seq::write(&slot[span::SEQ], || {
+                let word = r.frame.task & ID_MASK | (self.open.source as u64) << 56;
+                slot[span::TASK].store(word, Ordering::Relaxed);
+                slot[span::SCHEDULED_AT_OPEN].store(0, Ordering::Relaxed);
+            });
+        }
+    }
+
+    /// Makes it the current span for what is opened here, without being entered: no time is counted.
+    #[cfg(feature = "tower")]
+    pub fn show_as_current(&self, r: &mut Recorder) {
+        r.entered.push(self.context());
+        r.show();
+    }
+
+    /// Undoes [`OpenSpan::show_as_current`].
+    #[cfg(feature = "tower")]
+    pub fn hide(&self, r: &mut Recorder) {
+        if let Some(at) = r.entered.iter().rposition(|context| context.local == self.open.span) {
+            r.entered.remove(at);
+            r.show();
+        }
     }
 
     /// Leaves it on this thread.
@@ -233,7 +271,7 @@ impl OpenSpan {
         let now = sys::tick();
         let busy = self.busy.fetch_add(now, Ordering::Relaxed).wrapping_add(now);
         self.last_exit.store(now, Ordering::Relaxed);
-        if r.frame.task == self.open.task {
+        if r.frame.task == self.task.load(Ordering::Relaxed) {
             self.scheduled_at_exit.store(r.frame.scheduled, Ordering::Relaxed);
         } else {
             self.mark(flags::ESTIMATED);
@@ -266,7 +304,8 @@ impl OpenSpan {
             // Closed while entered: as if it were left now.
             _ => (now, self.busy.load(Ordering::Relaxed).wrapping_add(now)),
         };
-        let grown = self.scheduled_at_exit.load(Ordering::Relaxed).saturating_sub(self.scheduled_at_open);
+        let grown = self.scheduled_at_exit.load(Ordering::Relaxed);
+        let grown = grown.saturating_sub(self.scheduled_at_open.load(Ordering::Relaxed));
         let scheduled = if self.has(flags::ESTIMATED) { 0 } else { grown };
         self.end(r, now, ended, busy, scheduled, entered, status);
     }
@@ -303,7 +342,7 @@ impl OpenSpan {
             scheduled
         };
         let told = record::SpanEnd {
-            open: self.open,
+            open: record::SpanOpen { task: self.task.load(Ordering::Relaxed), ..self.open },
             flags: bits,
             opened: self.opened,
             ended,

@@ -85,10 +85,7 @@ where
         let span = DirectSpan::open_as(&CALLSITE, source::SERVER, parent, &fields);
         let birth =
             Birth { kind: task_kind::REQUEST, name: method, location: self.location, detached: false };
-        let future = {
-            let _entered = span.enter();
-            self.inner.call(request)
-        };
+        let future = span.as_current(|| self.inner.call(request));
         let future = STATE.scope(state, future);
         ServerFuture { inner: Recorded::unborn(Spanned { inner: future, span, done: false }, birth, None) }
     }

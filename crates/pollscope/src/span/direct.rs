@@ -105,6 +105,22 @@ impl DirectSpan {
         Entered { span: self }
     }
 
+    /// Runs a closure with the span as the current one, counting no time: what is opened in it is below it.
+    #[cfg(feature = "tower")]
+    pub(crate) fn as_current<R>(&self, run: impl FnOnce() -> R) -> R {
+        struct Shown<'a>(&'a OpenSpan);
+        impl Drop for Shown<'_> {
+            fn drop(&mut self) {
+                recorder::with(|r| self.0.hide(r));
+            }
+        }
+        let _shown = self.open.as_ref().map(|span| {
+            recorder::with(|r| span.show_as_current(r));
+            Shown(span)
+        });
+        run()
+    }
+
     #[cfg(feature = "tower")]
     pub(crate) fn is_recorded(&self) -> bool {
         self.open.is_some()
