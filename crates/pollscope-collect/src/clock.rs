@@ -1,6 +1,6 @@
 //! The clock line of a session: ticks to nanoseconds since the Unix epoch, one and the same for all threads.
 //!
-//! The line is monotone and in pieces. A new piece begins at the newest tick already converted, so that what
+//! The line is monotone and in pieces. A new piece begins behind the newest tick already converted, so that what
 //! was said of earlier ticks stays said. While the session lives the slope comes from this process's own pairs
 //! (it reads the same counter); for one that is dead or copied, from the pairs in its blocks.
 
@@ -137,8 +137,7 @@ impl ClockLine {
         self.measured = length;
         self.horizon =
             if length >= LONG_ENOUGH { u64::MAX } else { tick.saturating_add(ticks).saturating_add(1) };
-        // No tick is newer than the pair: one that claims it is nonsense, and must not hold the line up.
-        let begin = self.newest.clamp(self.origin.0, tick);
+        let begin = self.next_piece(tick);
         let exact = self.wall as i128 + ((begin - self.origin.0) as f64 * slope) as i128;
         let exact = exact.clamp(0, u64::MAX as i128) as u64;
         // Never back behind what was said.
@@ -150,7 +149,7 @@ impl ClockLine {
     /// ahead; what drifts apart is made good slowly.
     pub fn observe_wall(&mut self, tick: u64, wall: u64) {
         let off = wall as i128 - self.at(tick) as i128 + self.ahead;
-        let begin = self.newest.clamp(self.origin.0, tick.max(self.origin.0));
+        let begin = self.next_piece(tick);
         let (nanos, slope) = (self.at(begin), self.slope());
         if off <= -STEP {
             self.ahead -= off;
@@ -166,6 +165,13 @@ impl ClockLine {
             let slope = slope * (1.0 + off as f64 / LONG_ENOUGH as f64);
             self.push(Piece { tick: begin, nanos, slope });
         }
+    }
+
+    /// Where a piece begins that is made at `now`: behind all that was said. No tick is newer than now: one that
+    /// claims it is nonsense, and must not hold the line up.
+    fn next_piece(&self, now: u64) -> u64 {
+        let unsaid = if self.newest <= self.origin.0 { self.origin.0 } else { self.newest.saturating_add(1) };
+        unsaid.min(now).max(self.origin.0)
     }
 
     fn push(&mut self, piece: Piece) {
@@ -272,6 +278,7 @@ mod tests {
         line.observe(1_000_000 + 300_100_000, 5_000_000 + 100_000_000);
         let again: Vec<UnixNanos> = (0..99).map(|n| line.time(1_000_000 + n * 1_000_000)).collect();
         assert_eq!(said[..99], again);
+        assert_eq!(said[99], line.time(1_000_000 + 99_000_000), "the newest too");
         let later = line.time(1_000_000 + 99_500_000);
         assert!(later >= said[99], "the line never goes back");
     }
@@ -314,7 +321,7 @@ mod tests {
         let hour = 3_600_000_000_000;
         let said = line.time(2_000_000);
         line.observe_wall(3_000_000, 1_700_000_000_002_000_000 + hour);
-        assert_eq!(line.time(2_000_000 - 1).0, said.0 - 1, "what was said stays said");
+        assert_eq!(line.time(2_000_000), said, "what was said stays said");
         assert_eq!(line.time(3_000_000).0, 1_700_000_000_002_000_000 + hour);
         assert_eq!(line.length(1_500_000, 3_000_000), Nanos(1_500_000), "lengths do not hold the step");
     }
