@@ -143,6 +143,8 @@ pub const SECTIONS: [(Section, usize, usize); 10] = [
 pub const MAX_THREADS: usize = 1024;
 /// Row keys; key 0 is `other`.
 pub const MAX_KEYS: usize = 2000;
+/// Bytes of a text in an arena; what is longer is cut.
+pub const LONGEST_TEXT: usize = 4096;
 /// Bytes by which slots and rows grow.
 pub const CHUNK_BYTES: usize = 1 << 20;
 

@@ -5,8 +5,10 @@
 
 mod files;
 mod life;
+mod swallow;
 mod tables;
 
 pub use files::{Header, OpenError, RingPlace, SectionPlace, SessionFiles};
 pub use life::{Life, life, looks_dead, remove};
+pub use swallow::{Swallowed, swallow};
 pub use tables::{Callsite, ChunkPlace, Info, Key, ThreadSlot};

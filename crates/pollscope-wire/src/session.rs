@@ -290,6 +290,8 @@ impl Session {
             InfoValue::F64(n) => (3, n.to_string()),
             InfoValue::Bool(b) => (4, b.to_string()),
         };
+        let cut = |text: &str| text.floor_char_boundary(crate::layout::LONGEST_TEXT);
+        let (key, text) = (&key[..cut(key)], &text[..cut(&text)]);
         let mut cold = self.cold();
         let words = self.control.section(Section::Info);
         let start = cold.info_words;
@@ -451,6 +453,7 @@ fn random() -> io::Result<u128> {
 /// agent stays bounded. A directory is dead when its lock is free and no process with its pid and start time
 /// runs here.
 pub fn remove_dead(place: &Path, keep: usize) {
+    remove_unborn(place);
     let Ok(entries) = fs::read_dir(place) else { return };
     let mut dead: Vec<PathBuf> = entries
         .filter_map(|entry| {
@@ -466,6 +469,28 @@ pub fn remove_dead(place: &Path, keep: usize) {
     let last = dead.len().saturating_sub(keep);
     for dir in &dead[..last] {
         crate::reader::remove(dir);
+    }
+}
+
+/// Removes what services left that died while they made a session: `.new-*` of this uid, over 60 s old, its
+/// lock free or not yet made.
+fn remove_unborn(place: &Path) {
+    let Ok(entries) = fs::read_dir(place) else { return };
+    for entry in entries.flatten() {
+        let unborn = entry.file_name().to_str().is_some_and(|name| name.starts_with(".new-s-"));
+        let Ok(meta) = entry.metadata() else { continue };
+        let old = meta.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() > 60));
+        if !unborn || meta.uid() != sys::uid() || !old {
+            continue;
+        }
+        let lock = sys::open_dir(&entry.path()).and_then(|dir| sys::open_in(&dir, "lock", false));
+        let free = match lock {
+            Ok(lock) => matches!(sys::record_lock_holder(&lock), Ok(None)),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        if free {
+            crate::reader::remove(&entry.path());
+        }
     }
 }
 

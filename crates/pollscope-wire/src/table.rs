@@ -1,7 +1,7 @@
 //! Tables in `control` that only grow: strings, callsites, keys. Private maps find what is there; shared words
 //! only tell. An entry's bytes are stored before the count that shows it.
 
-use crate::layout::{Section, callsite, key, pack, section};
+use crate::layout::{LONGEST_TEXT, Section, callsite, key, pack, section};
 use crate::session::Control;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -57,14 +57,14 @@ impl Tables {
         if text.is_empty() {
             return Some(0);
         }
+        // Cut before it is looked up: what is cut alike is one string.
+        let text = &text[..text.floor_char_boundary(LONGEST_TEXT)];
         if let Some(id) = self.strings.get(text) {
             return Some(*id);
         }
         let words = control.section(Section::Strings);
         // Word 0 is the empty string.
         let at = self.string_words.max(1);
-        let cut = text.floor_char_boundary(4096);
-        let text = &text[..cut];
         let end = at + 1 + text.len().div_ceil(8);
         if end > words.len() {
             return None;

@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 /// Files of slots or rings kept open for one session at most.
 const MAX_FILES: usize = 1024;
 
+/// How many times more entries than this version's a section may have; what is beyond is not read.
+const LARGER: u64 = 8;
+
 /// Why a directory cannot be read as a session.
 #[derive(Debug)]
 pub enum OpenError {
@@ -212,9 +215,8 @@ impl SessionFiles {
                 count: w[at + section::COUNT],
                 index,
             };
-            let Some((_, own_stride, _)) = SECTIONS.iter().find(|(known, _, _)| *known as u32 == kind) else {
-                continue;
-            };
+            let known = SECTIONS.iter().find(|(known, _, _)| *known as u32 == kind);
+            let Some((_, own_stride, own_count)) = known else { continue };
             let length = place.stride.checked_mul(place.count);
             let end = length.and_then(|length| length.checked_add(place.offset));
             if !place.offset.is_multiple_of(8) || end.is_none_or(|end| end > bytes) {
@@ -223,7 +225,9 @@ impl SessionFiles {
             if place.stride < *own_stride as u64 || !place.stride.is_multiple_of(8) {
                 return Err(OpenError::Damaged("a section's entries are too small"));
             }
-            self.sections.insert(kind, place);
+            // A file may be sparse and claim any number: a later version's may be larger, within reason.
+            let count = place.count.min(*own_count as u64 * LARGER);
+            self.sections.insert(kind, SectionPlace { count, ..place });
         }
         if SECTIONS.iter().any(|(kind, _, _)| !self.sections.contains_key(&(*kind as u32))) {
             return Err(OpenError::Damaged("a section is missing"));
@@ -236,14 +240,16 @@ impl SessionFiles {
         self.sections[&(kind as u32)]
     }
 
-    /// Entries of a section in use, at most as many as there is room for.
+    /// Entries of a section in use, at most as many as there is room for, and few enough to walk over: a newer
+    /// minor version may have larger tables, but a count is no reason to read without end.
     pub fn used(&self, kind: Section) -> io::Result<u64> {
         let place = self.section(kind);
         let at = (header::FIRST_SECTION + place.index * section::WORDS + section::USED) * 8;
         let mut word = [0];
         sys::read_words(&self.control, &mut word, at as u64)?;
         std::sync::atomic::fence(std::sync::atomic::Ordering::Acquire);
-        Ok(word[0].min(place.count))
+        let known = SECTIONS.iter().find(|(other, _, _)| *other == kind).map_or(0, |(_, _, count)| *count);
+        Ok(word[0].min(place.count).min(4 * known as u64))
     }
 
     /// Reads the first words of entry `index` of a section.

@@ -8,7 +8,7 @@ use crate::session::InfoValue;
 use std::io;
 
 /// The longest string in an arena, bytes.
-const LONGEST: u64 = 4096;
+const LONGEST: u64 = crate::layout::LONGEST_TEXT as u64;
 
 /// A callsite or location, its texts as string ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
