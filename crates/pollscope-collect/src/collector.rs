@@ -1,6 +1,7 @@
 //! All sessions: found, followed, ended, and removed when that is asked for.
 
 use crate::session::{Followed, Positions, State};
+use crate::watch::ThreadNow;
 use pollscope_model::event::{Event, SessionEnd, SessionId, SessionInfo};
 use pollscope_wire::reader::remove;
 use pollscope_wire::{place, sys};
@@ -305,6 +306,12 @@ impl Collector {
                 followed.slots(&mut |event| sink(*id, event));
             }
         }
+    }
+
+    /// What the threads of all live sessions do now: a few calls for each session, cheap enough for every 5 ms.
+    pub fn watch(&mut self) -> Vec<ThreadNow> {
+        let live = self.sessions.iter_mut().filter(|(_, followed)| followed.state == State::Live);
+        live.flat_map(|(id, followed)| followed.watch(*id)).collect()
     }
 
     /// All sessions that are followed.

@@ -9,8 +9,12 @@ mod collector;
 mod convert;
 mod names;
 mod session;
+mod summary;
 mod text;
+mod watch;
 
 pub use clock::ClockLine;
 pub use collector::{Claim, Collector, Notice, Options, Round, SessionStatus, Start};
 pub use session::{Positions, SessionPositions, State};
+pub use summary::{Summary, read_everything};
+pub use watch::ThreadNow;

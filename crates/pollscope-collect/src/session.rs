@@ -4,9 +4,12 @@ use crate::clock::{ClockLine, Piece};
 use crate::convert::{Converter, ids_of, kind_of_thread, waker};
 use crate::names::Names;
 use crate::text::Open;
-use pollscope_model::event::{Class, Event, SessionEnd, SessionInfo, TaskId, TaskState, ThreadId, Value};
+use crate::watch::{ThreadNow, is_mapped, thread_words};
+use pollscope_model::event::{
+    Class, Event, SessionEnd, SessionId, SessionInfo, TaskId, TaskState, ThreadId, Value,
+};
 use pollscope_model::{Nanos, UnixNanos};
-use pollscope_wire::ids::{ID_MASK, Who};
+use pollscope_wire::ids::{self, ID_MASK, Who};
 use pollscope_wire::layout::{
     ChunkKind, Counter, RingKind, Section, State as WireState, runtime, span, task, unpack, words,
 };
@@ -15,12 +18,14 @@ use pollscope_wire::reader::{
 };
 use pollscope_wire::record::{self, SpanIds};
 use pollscope_wire::ring::{RingReader, Totals};
+use pollscope_wire::seq::TRIES;
 use pollscope_wire::session::InfoValue;
 use pollscope_wire::sys;
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{Ordering, fence};
 
 /// Chunks of a ring read in one round: 32 blocks each.
 const CHUNKS_PER_ROUND: usize = 32;
@@ -414,16 +419,43 @@ impl Followed {
         for copy in &mut copies {
             *copy = vec![0; stride * place.count as usize];
             self.files.slots(place, 0, copy)?;
-            std::sync::atomic::fence(std::sync::atomic::Ordering::Acquire);
+            fence(Ordering::Acquire);
         }
         let [before, data, after] = copies;
-        let entries = data.chunks_exact(stride).enumerate().filter(|(_, entry)| entry[1] != 0);
-        Ok(entries
-            .map(|(i, entry)| {
-                let at = i * stride + seq;
-                (before[at] == after[at] && before[at] & 1 == 0, entry.to_vec())
-            })
-            .collect())
+        let mut entries = Vec::new();
+        for (i, entry) in data.chunks_exact(stride).enumerate().filter(|(_, entry)| entry[1] != 0) {
+            let at = i * stride + seq;
+            let mut entry = entry.to_vec();
+            let mut whole = before[at] == after[at] && before[at] & 1 == 0;
+            if !whole && self.state == State::Live {
+                whole = self.whole_entry(place, i as u32, seq, &mut entry)?;
+            }
+            entries.push((whole, entry));
+        }
+        Ok(entries)
+    }
+
+    /// Copies an entry that moved while its chunk was copied, alone and thus faster, a few times.
+    fn whole_entry(
+        &mut self,
+        place: &ChunkPlace,
+        index: u32,
+        seq: usize,
+        entry: &mut [u64],
+    ) -> io::Result<bool> {
+        let mut first = vec![0; seq + 1];
+        for _ in 0..TRIES {
+            self.files.slot(place, index, &mut first)?;
+            let before = first[seq];
+            fence(Ordering::Acquire);
+            self.files.slot(place, index, entry)?;
+            fence(Ordering::Acquire);
+            self.files.slot(place, index, &mut first)?;
+            if before == first[seq] && before & 1 == 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn task_slots(&mut self, place: &ChunkPlace, polling: &HashMap<u64, u64>, sink: &mut dyn FnMut(Event)) {
@@ -522,17 +554,20 @@ impl Followed {
     }
 
     /// Tasks being polled now, with the tick at which that poll began.
-    fn polling(&mut self) -> HashMap<u64, u64> {
-        let used =
-            self.files.used(Section::Words).unwrap_or(0).max(self.files.used(Section::Threads).unwrap_or(0));
-        let mut polling = HashMap::new();
-        for slot in 0..used {
-            let mut w = [0; words::WORDS];
-            if self.files.entry(Section::Words, slot, &mut w).is_ok() && w[words::TASK] != 0 {
-                polling.insert(w[words::TASK], w[words::POLL_START]);
-            }
-        }
-        polling
+    fn polling(&self) -> HashMap<u64, u64> {
+        let live = self.state == State::Live;
+        // Torn words name no task; those of a dead process stand as they are.
+        let now = thread_words(&self.files)
+            .into_iter()
+            .filter(|(whole, w)| (*whole || !live) && w[words::TASK] != 0);
+        now.map(|(_, w)| (w[words::TASK], w[words::POLL_START])).collect()
+    }
+
+    /// What each thread does now.
+    pub fn watch(&mut self, session: SessionId) -> Vec<ThreadNow> {
+        let now = thread_words(&self.files).into_iter().filter(|(_, w)| w[words::WRITER] != 0);
+        now.map(|(whole, w)| ThreadNow::new(session, whole, &w, self.header.start_tick, &mut self.line))
+            .collect()
     }
 
     /// Looks whether it is over; when it is, the end is told once, by the caller, after a last round.
@@ -552,9 +587,14 @@ impl Followed {
         Ok(match life(self.files.dir(), self.header.pid, self.header.process_start)? {
             Life::Live => State::Live,
             Life::Dead => State::Over(SessionEnd::Died),
+            Life::Silent if is_mapped(&self.files, self.header.pid) => State::Live,
             Life::Silent => {
                 let now = sys::monotonic();
-                let heads = self.read.iter().sum::<u64>();
+                let words = thread_words(&self.files);
+                let heads = words
+                    .iter()
+                    .flat_map(|(_, w)| w)
+                    .fold(self.read.iter().sum(), |sum: u64, word| ids::mix(sum ^ word));
                 if heads != self.moved.0 {
                     self.moved = (heads, now);
                 }

@@ -1,0 +1,89 @@
+//! A poll is seen from outside while it lasts.
+
+mod common;
+
+use common::{Place, worker};
+use pollscope_model::event::{LocalSpanId, TaskId, ThreadId};
+use pollscope_wire::layout::words;
+use pollscope_wire::{seq, sys};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+#[test]
+fn a_poll_under_way_is_seen_with_its_task_and_start() {
+    let place = Place::new();
+    let session = place.session();
+    let thread = worker(session);
+    let mut collector = place.collector();
+    collector.discover();
+    assert_eq!(collector.watch().iter().filter(|now| now.polling.is_some()).count(), 0);
+
+    let before = sys::realtime();
+    let start = sys::tick();
+    seq::write(&thread.words[words::SEQ], || {
+        for (word, value) in
+            [(words::TASK, 7), (words::POLL_START, start), (words::OUTER_START, start), (words::SPAN, 3)]
+        {
+            thread.words[word].store(value, Ordering::Relaxed);
+        }
+    });
+    let now = collector.watch();
+    assert_eq!(now.len(), 1);
+    let now = now[0];
+    assert_eq!(
+        (now.session.0, now.thread, now.span, now.moving),
+        (session.id(), ThreadId(1), Some(LocalSpanId(3)), false)
+    );
+    let (task, since) = now.polling.expect("it polls");
+    assert_eq!((task, now.outermost, now.outermost_tick), (TaskId(7), Some(since), start));
+    assert!(since.0.abs_diff(before) < 50_000_000, "{since:?} is not {before}");
+
+    let parked = (start - session.start_tick()) << 8 | 1;
+    seq::write(&thread.words[words::SEQ], || {
+        for word in [words::TASK, words::POLL_START, words::OUTER_START, words::SPAN] {
+            thread.words[word].store(0, Ordering::Relaxed);
+        }
+        thread.words[words::PARK].store(parked, Ordering::Relaxed);
+    });
+    let now = collector.watch()[0];
+    assert_eq!((now.polling, now.outermost, now.parked), (None, None, Some(since)));
+}
+
+#[test]
+fn words_that_never_stand_still_claim_no_task_that_never_was() {
+    let place = Place::new();
+    let session = place.session();
+    let mut collector = place.collector();
+    let stop = AtomicBool::new(false);
+    let thread = worker(session);
+    collector.discover();
+    let seen = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut task = 1;
+            while !stop.load(Ordering::Relaxed) {
+                // A task and a span of the same number: any other pair is torn.
+                seq::write(&thread.words[words::SEQ], || {
+                    for word in [words::TASK, words::SPAN, words::POLL_START, words::OUTER_START] {
+                        thread.words[word].store(task, Ordering::Relaxed);
+                    }
+                });
+                task += 1;
+            }
+        });
+        let mut whole = 0;
+        for _ in 0..20_000 {
+            for now in collector.watch() {
+                if let Some((task, _)) = now.polling {
+                    assert_eq!(Some(LocalSpanId(task.0)), now.span);
+                    assert_eq!(task.0, now.outermost_tick);
+                    whole += 1;
+                } else {
+                    assert!(now.moving || now.outermost.is_none());
+                }
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        whole
+    });
+    // How often a look falls between two writes is the machine's affair.
+    println!("{seen} of 20,000 looks were whole");
+}
