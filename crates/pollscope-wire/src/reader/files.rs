@@ -240,16 +240,14 @@ impl SessionFiles {
         self.sections[&(kind as u32)]
     }
 
-    /// Entries of a section in use, at most as many as there is room for, and few enough to walk over: a newer
-    /// minor version may have larger tables, but a count is no reason to read without end.
+    /// Entries of a section in use, at most as many as there is room for.
     pub fn used(&self, kind: Section) -> io::Result<u64> {
         let place = self.section(kind);
         let at = (header::FIRST_SECTION + place.index * section::WORDS + section::USED) * 8;
         let mut word = [0];
         sys::read_words(&self.control, &mut word, at as u64)?;
         std::sync::atomic::fence(std::sync::atomic::Ordering::Acquire);
-        let known = SECTIONS.iter().find(|(other, _, _)| *other == kind).map_or(0, |(_, _, count)| *count);
-        Ok(word[0].min(place.count).min(4 * known as u64))
+        Ok(word[0].min(place.count))
     }
 
     /// Reads the first words of entry `index` of a section.
