@@ -7,6 +7,7 @@
 mod clock;
 mod collector;
 mod convert;
+mod exported;
 mod names;
 mod session;
 mod summary;

@@ -2,6 +2,7 @@
 
 use crate::clock::{ClockLine, Piece};
 use crate::convert::{Converter, ids_of, kind_of_thread, waker};
+use crate::exported::Exported;
 use crate::names::Names;
 use crate::text::Open;
 use crate::watch::{ThreadNow, is_mapped, thread_words};
@@ -107,6 +108,7 @@ pub(crate) struct Followed {
     moved: (u64, u64),
     since_clock: u64,
     copied: Copied,
+    exported: Exported,
 }
 
 /// What one round over a session gave.
@@ -152,6 +154,7 @@ impl Followed {
             moved: (0, sys::monotonic()),
             since_clock: sys::monotonic(),
             copied: Copied::default(),
+            exported: Exported::default(),
         };
         if !same_boot && followed.line.measured() == 0 {
             followed.learn_clock();
@@ -188,7 +191,8 @@ impl Followed {
             .flat_map(|(slot, thread)| {
                 thread.rings.iter().map(|(which, ring)| {
                     let (next, seen) = ring.reader.position();
-                    (*slot as u32, *which, next, seen)
+                    // What was exported stays so, also while it is being read again.
+                    (*slot as u32, *which, next.max(ring.exported), seen)
                 })
             })
             .collect();
@@ -361,7 +365,7 @@ impl Followed {
                 }
                 let exported = position < ring.exported;
                 converter.record(writer, &raw, &mut ring.open, &mut |event| {
-                    sink(if exported { as_exported(event) } else { event });
+                    self.exported.tell(event, exported, sink);
                 });
             }
             let id = ThreadId(thread.writer);
@@ -610,20 +614,6 @@ impl Followed {
             0 => self.line.newest().min(UnixNanos(sys::realtime())),
             tick => self.line.time(tick),
         }
-    }
-}
-
-/// A span end that an earlier reader has exported is shown, but leaves no second time: as if not sampled. (All
-/// that still stands is read again after a restart, so that open spans have their attributes.)
-fn as_exported(event: Event) -> Event {
-    match event {
-        Event::SpanEnded(mut end) => {
-            if let Some(ids) = &mut end.open.ids {
-                ids.sampled = false;
-            }
-            Event::SpanEnded(end)
-        }
-        other => other,
     }
 }
 

@@ -9,6 +9,7 @@ use pollscope_wire::layout::State;
 use pollscope_wire::record::{self, kind, span};
 use pollscope_wire::session::{Session, ThreadHandle};
 use pollscope_wire::sys;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 fn write_span(session: &Session, thread: &mut ThreadHandle, number: u64) {
@@ -36,10 +37,21 @@ fn spans(facts: &[Event]) -> Vec<&SpanEnd> {
     ends.collect()
 }
 
-/// Numbers of the spans that would be exported.
+/// Numbers of the spans that would be exported: ids that come by themselves count for more than the end's.
 fn sampled(facts: &[Event]) -> Vec<u64> {
-    let ends = spans(facts).into_iter().filter(|end| end.open.ids.is_some_and(|ids| ids.sampled));
-    ends.map(|end| end.open.span.0).collect()
+    let mut late = HashMap::new();
+    for event in facts {
+        if let Event::SpanIds(span, ids) = event {
+            late.insert(*span, ids.sampled);
+        }
+    }
+    let is_sampled = |end: &SpanEnd| {
+        late.get(&end.open.span).copied().unwrap_or(end.open.ids.is_some_and(|ids| ids.sampled))
+    };
+    let mut numbers: Vec<u64> =
+        spans(facts).into_iter().filter(|end| is_sampled(end)).map(|end| end.open.span.0).collect();
+    numbers.sort_unstable();
+    numbers
 }
 
 #[test]
@@ -125,7 +137,8 @@ fn read_and_lost_are_all_that_was_written_also_while_it_is_written() {
 fn a_collector_that_takes_up_again_exports_each_span_once() {
     let place = Place::new();
     let session = place.session();
-    let mut thread = worker(session);
+    // Ids that came late stand in the ring of any thread, read before the end's or after it.
+    let mut threads = [worker(session), worker(session), worker(session)];
     let mut exported = Vec::new();
     let mut start = Start::Oldest;
     let mut next = 1;
@@ -138,14 +151,23 @@ fn a_collector_that_takes_up_again_exports_each_span_once() {
             continue;
         }
         for _ in 0..20 {
-            write_span(session, &mut thread, next);
+            let bits = span::IDS | span::SAMPLED;
+            let late = &mut threads[next as usize % 3];
+            late.span.write(kind::SPAN_IDS, bits, sys::tick(), &[next, next, 0, next, 0]);
+            write_span(session, &mut threads[1], next);
             next += 1;
+        }
+        // This one's ids came before a restart, its end comes after it.
+        let open = 1_000 + pass;
+        threads[2].span.write(kind::SPAN_IDS, span::IDS | span::SAMPLED, sys::tick(), &[open, 1, 0, open, 0]);
+        if pass == 3 {
+            write_span(session, &mut threads[0], 1_000);
         }
         let (_, facts, _) = read_all(&mut collector);
         exported.extend(sampled(&facts));
         start = Start::Resume(collector.positions());
     }
-    assert_eq!(exported, (1..next).collect::<Vec<_>>());
+    assert_eq!(exported, (1..next).chain([1_000]).collect::<Vec<_>>());
 }
 
 #[test]
