@@ -181,10 +181,16 @@ fn register(global: &'static Global, local: &Local, slot: &mut Option<Box<Record
         // The pool's threads all begin alike; only now is it known which of them are workers.
         Some(kind) if kind.kind == Kind::BLOCKING && worker.is_some() => Kind { kind: Kind::WORKER, ..kind },
         Some(kind) => kind,
-        None => Kind {
-            kind: if worker.is_some() { Kind::WORKER } else { Kind::OTHER },
-            runtime: crate::runtime::current_number(global),
-        },
+        None => {
+            // The first thread has the process's own number, where threads are numbered so.
+            let is_main = cfg!(target_os = "linux") && sys::thread_id() == std::process::id();
+            let kind = match (worker.is_some(), is_main) {
+                (true, _) => Kind::WORKER,
+                (false, true) => Kind::MAIN,
+                (false, false) => Kind::OTHER,
+            };
+            Kind { kind, runtime: crate::runtime::current_number(global) }
+        }
     };
     let thread = std::thread::current();
     let registration = Registration {

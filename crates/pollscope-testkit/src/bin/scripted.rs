@@ -16,6 +16,9 @@ fn main() {
     let guard = pollscope::Config::from_env().service(&scenario).init();
     match scenario.as_str() {
         "times" => runtime(1).block_on(times()),
+        "fates" => runtime(2).block_on(fates()),
+        "thread_local_runtime" => thread_local_runtime(),
+        "exit" => runtime(1).block_on(exit()),
         "steps" => runtime(1).block_on(steps(number)),
         "spin" => runtime(2).block_on(spin(number)),
         "tasks" => runtime(2).block_on(tasks(number)),
@@ -158,4 +161,84 @@ async fn busy() {
         };
         pair.instrument(tracing::info_span!("round", round, label = "busy")).await;
     }
+}
+
+/// A task of each fate: one finishes, one is aborted, one panics, one is joined in a set, one runs in another,
+/// one is local, and one hands its waker to a thread that outlives it.
+async fn fates() {
+    use pollscope::FutureExt;
+    let _ = pollscope::spawn_named("finisher", async { 7 }).await;
+    let waiting = pollscope::spawn_named("aborted", std::future::pending::<()>());
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    waiting.abort();
+    let _ = waiting.await;
+    let _ = pollscope::spawn_named("panicker", async { panic!("as the script says") }).await;
+
+    let outer = pollscope::spawn_named("joiner", async {
+        let mut set = pollscope::JoinSet::new();
+        set.spawn(async { tokio::time::sleep(Duration::from_millis(5)).await });
+        while set.join_next().await.is_some() {}
+    });
+    let _ = outer.await;
+
+    let outer = pollscope::spawn_named("outer", async {
+        let inner = async { std::thread::sleep(Duration::from_millis(20)) };
+        inner.in_task("inner").await;
+        std::thread::sleep(Duration::from_millis(10));
+    });
+    let _ = outer.await;
+
+    let local = tokio::task::LocalSet::new();
+    local
+        .run_until(async {
+            let _ = pollscope::spawn_local(async { tokio::task::yield_now().await }).await;
+        })
+        .await;
+
+    // The waker lives on in a thread after its task has ended, and wakes it then.
+    let (send, receive) = std::sync::mpsc::channel::<std::task::Waker>();
+    let late = std::thread::spawn(move || {
+        let waker = receive.recv().expect("a waker comes");
+        std::thread::sleep(Duration::from_millis(20));
+        waker.wake_by_ref();
+        drop(waker);
+    });
+    let _ = pollscope::spawn_named(
+        "outlived",
+        poll_fn(move |cx| {
+            let _ = send.send(cx.waker().clone());
+            Poll::Ready(())
+        }),
+    )
+    .await;
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    late.join().expect("a late wake harms nobody");
+    let _ = pollscope::spawn_blocking(|| std::thread::sleep(Duration::from_millis(15))).await;
+    say("ready");
+    asked_to_end().await;
+}
+
+/// Holds a runtime in a thread-local, which drops its tasks when other thread-locals are gone already.
+fn thread_local_runtime() {
+    thread_local! {
+        static HELD: std::cell::RefCell<Option<tokio::runtime::Runtime>> = const { std::cell::RefCell::new(None) };
+    }
+    let thread = std::thread::spawn(|| {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = pollscope::runtime(&mut builder).build().expect("a runtime can be built");
+        runtime.block_on(async {
+            pollscope::spawn_named("held", std::future::pending::<()>());
+            tokio::task::yield_now().await;
+        });
+        HELD.with(|held| *held.borrow_mut() = Some(runtime));
+    });
+    thread.join().expect("the thread ends without a panic");
+    say("ready");
+}
+
+/// Leaves by `exit`, with the guard still held.
+async fn exit() {
+    let _ = pollscope::spawn_named("before", async {}).await;
+    say("ready");
+    std::process::exit(3);
 }
