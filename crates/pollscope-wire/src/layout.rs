@@ -252,9 +252,9 @@ pub mod words {
     pub const OUTER_START: usize = 4;
     /// The current span's local id, 0 none.
     pub const SPAN: usize = 5;
-    /// `tick of the last park or unpark, from the session's start:56 | 1 if parked:8`, flag lowest.
+    /// `1 if parked:8 | tick of the last park or unpark, from the session's start:56`.
     pub const PARK: usize = 6;
-    /// `a task that just finished or is being dropped:53 | Who kind:3`, as a `Who`.
+    /// `a task that just finished or is being dropped:53 | kind:3`, as who woke a task.
     pub const COMPLETING: usize = 7;
 }
 
@@ -278,9 +278,9 @@ pub mod task {
     pub const IDLE: usize = 6;
     /// Tick of the last poll's end, or birth.
     pub const LAST_END: usize = 7;
-    /// `tick of the first wake, from the session's start:56 | poll ordinal:8`; outside the sequence.
+    /// `poll ordinal:8 | tick of the first wake, from the session's start:56`; outside the sequence.
     pub const WAKE_TICK: usize = 8;
-    /// `who:56 | poll ordinal:8`.
+    /// `poll ordinal:8 | who:56`.
     pub const WAKE_WHO: usize = 9;
     /// Wakes by others.
     pub const WAKES: usize = 10;
@@ -288,7 +288,7 @@ pub mod task {
     pub const CLONES: usize = 11;
     /// Waker drops by other threads.
     pub const DROPS: usize = 12;
-    /// `the last who:56 | poll ordinal:8`, if there was more than one wake.
+    /// `poll ordinal:8 | the last who:56`, if there was more than one wake.
     pub const LAST_WHO: usize = 13;
     /// `parent task id:53 | spare:3 | task kind:8`, id lowest.
     pub const PARENT: usize = 16;
