@@ -292,3 +292,31 @@ fn a_spin_loses_polls_but_no_span() {
     assert_eq!((spans, lost_spans), (1600, 0), "spans have rings of their own");
     assert!(lost_polls > 0, "the spinner overran its ring");
 }
+
+/// Stable tokio shows only what is spawned through pollscope; with `tokio_unstable` a library's tasks are seen
+/// too, and none twice.
+#[test]
+fn a_librarys_task_is_seen_where_the_runtime_has_hooks() {
+    let _alone = alone();
+    let place = Place::new();
+    let mut service = Service::start(SCRIPTED, &place, &["unwrapped"]);
+    service.ready();
+    let facts = facts(&place);
+    about(end_of(&facts, "own").totals.busy, 30);
+    let ends: Vec<&TaskEnd> = facts
+        .iter()
+        .filter_map(|event| match event {
+            Event::TaskEnded(end) if end.birth.location.file.ends_with("scripted.rs") => Some(end),
+            _ => None,
+        })
+        .collect();
+    if cfg!(tokio_unstable) {
+        assert_eq!(ends.len(), 2, "the wrapped one once, the library's once");
+        let hooked = ends.iter().find(|end| end.birth.kind == TaskKind::Hooked).expect("the hooks saw one");
+        about(hooked.totals.busy, 30);
+        assert_eq!(hooked.totals.polls, 2);
+    } else {
+        assert_eq!(ends.len(), 1);
+    }
+    assert!(service.finish().success());
+}

@@ -95,6 +95,8 @@ impl RuntimeBuilder<'_> {
             }
             unparked();
         });
+        #[cfg(tokio_unstable)]
+        crate::task::hooked::install(inner);
         // The number must stand before the threads start: they ask for it at once.
         if let Some(global) = state::recording() {
             number.store(reserve(global, name.as_deref()), Ordering::Relaxed);

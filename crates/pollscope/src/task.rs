@@ -1,6 +1,8 @@
 //! Tasks: spawned, named, joined, each poll of theirs recorded.
 
 mod core;
+#[cfg(tokio_unstable)]
+pub(crate) mod hooked;
 mod join;
 mod waker;
 mod wrapper;
@@ -10,6 +12,8 @@ pub use join::{AbortHandle, JoinHandle, JoinSet};
 pub(crate) use wrapper::Recorded;
 
 use crate::thread::RunJob;
+#[cfg(tokio_unstable)]
+use hooked::wrapped;
 use pollscope_wire::record::task_kind;
 use std::future::Future;
 use std::panic::Location;
@@ -53,6 +57,12 @@ where
     R: Send + 'static,
 {
     Builder::new().spawn_blocking(run)
+}
+
+/// Spawns by `spawn` a task that is wrapped: without the runtime's hooks nobody else would see it anyway.
+#[cfg(not(tokio_unstable))]
+fn wrapped<R>(spawn: impl FnOnce() -> R) -> R {
+    spawn()
 }
 
 /// Options for a task.
@@ -105,7 +115,7 @@ impl<'a> Builder<'a> {
     {
         let future = self.recorded(future);
         let task = future.id();
-        JoinHandle::new(tokio::spawn(future), task)
+        JoinHandle::new(wrapped(|| tokio::spawn(future)), task)
     }
 
     /// Spawns on the runtime of a handle.
@@ -117,7 +127,7 @@ impl<'a> Builder<'a> {
     {
         let future = self.recorded(future);
         let task = future.id();
-        JoinHandle::new(handle.spawn(future), task)
+        JoinHandle::new(wrapped(|| handle.spawn(future)), task)
     }
 
     /// Spawns on the current `LocalSet`.
@@ -129,7 +139,7 @@ impl<'a> Builder<'a> {
     {
         let future = self.recorded_local(future);
         let task = future.id();
-        JoinHandle::new(tokio::task::spawn_local(future), task)
+        JoinHandle::new(wrapped(|| tokio::task::spawn_local(future)), task)
     }
 
     /// Runs a closure on the blocking pool.
@@ -140,7 +150,7 @@ impl<'a> Builder<'a> {
         R: Send + 'static,
     {
         let job = crate::thread::Job::queue(self.name, Location::caller());
-        JoinHandle::new(tokio::task::spawn_blocking(move || job.run(run)), 0)
+        JoinHandle::new(wrapped(|| tokio::task::spawn_blocking(move || job.run(run))), 0)
     }
 }
 

@@ -17,6 +17,7 @@ fn main() {
     match scenario.as_str() {
         "times" => runtime(1).block_on(times()),
         "fates" => runtime(2).block_on(fates()),
+        "unwrapped" => runtime(2).block_on(unwrapped()),
         "thread_local_runtime" => thread_local_runtime(),
         "exit" => runtime(1).block_on(exit()),
         "steps" => runtime(1).block_on(steps(number)),
@@ -241,4 +242,17 @@ async fn exit() {
     let _ = pollscope::spawn_named("before", async {}).await;
     say("ready");
     std::process::exit(3);
+}
+
+/// A task that is spawned as a library would, and one that is wrapped, both for 30 ms of their worker's time.
+async fn unwrapped() {
+    let library = tokio::spawn(async {
+        std::thread::sleep(Duration::from_millis(30));
+        tokio::task::yield_now().await;
+    });
+    let own = pollscope::spawn_named("own", async { std::thread::sleep(Duration::from_millis(30)) });
+    let _ = library.await;
+    let _ = own.await;
+    say("ready");
+    asked_to_end().await;
 }

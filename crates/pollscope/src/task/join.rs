@@ -1,6 +1,6 @@
 //! Handles that wait for tasks, and note in which task the result was seen: the edge that a join is.
 
-use super::Builder;
+use super::{Builder, wrapped};
 use crate::recorder;
 use crate::thread::RunJob;
 use pollscope_wire::record::kind;
@@ -145,7 +145,7 @@ impl<T: 'static> JoinSet<T> {
     {
         let future = Builder::new().recorded(future);
         let task = future.id();
-        let handle = self.inner.spawn(future);
+        let handle = wrapped(|| self.inner.spawn(future));
         self.keep(handle, task)
     }
 
@@ -158,7 +158,7 @@ impl<T: 'static> JoinSet<T> {
     {
         let future = Builder::new().recorded(future);
         let task = future.id();
-        let handle = self.inner.spawn_on(future, handle);
+        let handle = wrapped(|| self.inner.spawn_on(future, handle));
         self.keep(handle, task)
     }
 
@@ -170,7 +170,7 @@ impl<T: 'static> JoinSet<T> {
     {
         let future = Builder::new().recorded_local(future);
         let task = future.id();
-        let handle = self.inner.spawn_local(future);
+        let handle = wrapped(|| self.inner.spawn_local(future));
         self.keep(handle, task)
     }
 
@@ -182,7 +182,7 @@ impl<T: 'static> JoinSet<T> {
     {
         let future = Builder::new().recorded_local(future);
         let task = future.id();
-        let handle = self.inner.spawn_local_on(future, set);
+        let handle = wrapped(|| self.inner.spawn_local_on(future, set));
         self.keep(handle, task)
     }
 
@@ -194,7 +194,7 @@ impl<T: 'static> JoinSet<T> {
         T: Send,
     {
         let job = crate::thread::Job::queue("", std::panic::Location::caller());
-        self.inner.spawn_blocking(move || job.run(run))
+        wrapped(|| self.inner.spawn_blocking(move || job.run(run)))
     }
 
     /// The next task to end, with its result; `None` when the set is empty.

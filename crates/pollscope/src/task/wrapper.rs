@@ -51,7 +51,7 @@ struct Unborn {
 }
 
 /// A recorded task's private sums.
-struct Life {
+pub(super) struct Life {
     task: Arc<Task>,
     half: Option<Arc<Half>>,
     totals: Totals,
@@ -65,7 +65,7 @@ struct Life {
 }
 
 /// What one poll began with.
-struct Entered {
+pub(super) struct Entered {
     saved: Frame,
     start: u64,
     scheduled: u64,
@@ -172,7 +172,7 @@ fn drop_future<F>(life: &mut Option<Life>, mut inner: Pin<&mut Option<F>>) {
 }
 
 impl Life {
-    fn new(task: Arc<Task>) -> Life {
+    pub(super) fn new(task: Arc<Task>) -> Life {
         let last_end = task.birth.born;
         Life {
             task,
@@ -187,7 +187,7 @@ impl Life {
 
     /// Begins a poll: settles the time since the last one, and makes this task the thread's current one.
     #[inline]
-    fn enter(&mut self) -> Entered {
+    pub(super) fn enter(&mut self) -> Entered {
         let slot = self.task.slot;
         let begun = self.task.ordinal.load(Ordering::Relaxed);
         let tick_word = slot[task::WAKE_TICK].load(Ordering::Acquire);
@@ -248,7 +248,7 @@ impl Life {
 
     /// Ends a poll: sums, slot, row, and the one record.
     #[inline]
-    fn leave(&mut self, entered: Entered, how: u16) {
+    pub(super) fn leave(&mut self, entered: Entered, how: u16) {
         let slot = self.task.slot;
         let recorded = recorder::with(|r| {
             let frame = r.frame;
@@ -307,7 +307,7 @@ impl Life {
 
     /// Ends the task: what passed since its last poll is idle (it was dropped), and its end is written.
     #[cold]
-    fn end(&mut self, how: u16) {
+    pub(super) fn end(&mut self, how: u16) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
