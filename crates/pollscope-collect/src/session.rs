@@ -12,7 +12,8 @@ use pollscope_model::event::{
 use pollscope_model::{Nanos, UnixNanos};
 use pollscope_wire::ids::{self, ID_MASK, Who};
 use pollscope_wire::layout::{
-    ChunkKind, Counter, RingKind, Section, State as WireState, runtime, span, task, unpack, words,
+    BLOCK_BYTES, ChunkKind, Counter, RingKind, Section, State as WireState, runtime, span, task, unpack,
+    words,
 };
 use pollscope_wire::reader::{
     ChunkPlace, Header, Life, OpenError, RingPlace, SessionFiles, ThreadSlot, life,
@@ -77,6 +78,8 @@ struct Ring {
     exported: u64,
     /// The owner whose records are being read, if its slot never showed it to us.
     passed_by: Option<u64>,
+    /// Number of the block that the last record stood in.
+    block: u64,
 }
 
 /// Records copied out of a ring, and their bodies.
@@ -323,7 +326,7 @@ impl Followed {
                 Some(&(_, _, next, seen)) if skip => RingReader::resume(place.blocks, next, seen),
                 _ => RingReader::new(place.blocks),
             };
-            Ring { place, reader, open: Open::default(), exported, passed_by: None }
+            Ring { place, reader, open: Open::default(), exported, passed_by: None, block: 0 }
         });
         // A slot keeps its rings for good: another place is damage, or a hostile hand.
         if ring.place != place {
@@ -363,6 +366,12 @@ impl Followed {
                         ring.passed_by = Some(writer);
                     }
                 }
+                // Parts stand next to one another: over a gap they are not of the same value.
+                let block = position / BLOCK_BYTES;
+                if block > ring.block + 1 {
+                    ring.open.finish(sink);
+                }
+                ring.block = block;
                 let exported = position < ring.exported;
                 converter.record(writer, &raw, &mut ring.open, &mut |event| {
                     self.exported.tell(event, exported, sink);

@@ -5,8 +5,8 @@ mod common;
 use common::{Place, counts, read_all, worker, write_poll, written};
 use pollscope_collect::{Collector, Options, Start};
 use pollscope_model::event::{Event, SpanEnd};
-use pollscope_wire::layout::State;
-use pollscope_wire::record::{self, kind, span};
+use pollscope_wire::layout::{State, pack};
+use pollscope_wire::record::{self, kind, span, value};
 use pollscope_wire::session::{Session, ThreadHandle};
 use pollscope_wire::sys;
 use std::collections::HashMap;
@@ -85,6 +85,32 @@ fn a_ring_that_ran_over_says_what_is_gone() {
     }
     let status = &collector.sessions()[0];
     assert_eq!((status.read, status.lost), (read, lost));
+}
+
+#[test]
+fn parts_of_two_values_are_never_put_together() {
+    let place = Place::new();
+    let session = place.session();
+    let mut thread = worker(session);
+    let mut collector = place.collector();
+    let key = session.string("statement");
+    let part = |letter: u8| [u64::from_le_bytes([letter; 8]); 128];
+    let mut body = vec![9, pack(key, value::STR as u32), pack(2_048, 2_048)];
+    body.extend_from_slice(&part(b'a'));
+    thread.span.write_slice(kind::ATTRIBUTE, 0, sys::tick(), &body);
+    let (_, facts, _) = read_all(&mut collector);
+    assert!(
+        !facts.iter().any(|event| matches!(event, Event::SpanAttribute(..))),
+        "the second part is missing"
+    );
+
+    // The second part is overwritten before it is read; what stands there now is of other values.
+    for _ in 0..100 {
+        thread.span.write(kind::MORE, 0, sys::tick(), &part(b'b'));
+    }
+    let (_, facts, sum) = read_all(&mut collector);
+    assert!(sum.lost > 0);
+    assert!(!facts.iter().any(|event| matches!(event, Event::SpanAttribute(..))), "no value is made of two");
 }
 
 #[test]

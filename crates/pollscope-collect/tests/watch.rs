@@ -58,32 +58,29 @@ fn words_that_never_stand_still_claim_no_task_that_never_was() {
     collector.discover();
     let seen = std::thread::scope(|scope| {
         scope.spawn(|| {
-            let mut task = 1;
-            while !stop.load(Ordering::Relaxed) {
+            for task in 1..u64::MAX {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
                 // A task and a span of the same number: any other pair is torn.
                 seq::write(&thread.words[words::SEQ], || {
                     for word in [words::TASK, words::SPAN, words::POLL_START, words::OUTER_START] {
                         thread.words[word].store(task, Ordering::Relaxed);
                     }
                 });
-                task += 1;
             }
         });
-        let mut whole = 0;
-        for _ in 0..20_000 {
-            for now in collector.watch() {
-                if let Some((task, _)) = now.polling {
-                    assert_eq!(Some(LocalSpanId(task.0)), now.span);
-                    assert_eq!(task.0, now.outermost_tick);
-                    whole += 1;
-                } else {
-                    assert!(now.moving || now.outermost.is_none());
-                }
-            }
-        }
+        let seen: Vec<_> = (0..20_000).flat_map(|_| collector.watch()).collect();
         stop.store(true, Ordering::Relaxed);
-        whole
+        seen
     });
-    // How often a look falls between two writes is the machine's affair.
-    println!("{seen} of 20,000 looks were whole");
+    assert_eq!(seen.len(), 20_000);
+    for now in seen {
+        match now.polling {
+            Some((task, _)) => {
+                assert_eq!((Some(LocalSpanId(task.0)), task.0), (now.span, now.outermost_tick));
+            }
+            None => assert!(now.moving || now.outermost.is_none(), "{now:?}"),
+        }
+    }
 }
