@@ -4,7 +4,7 @@
 #![cfg(not(loom))]
 
 use pollscope_wire::ids::Who;
-use pollscope_wire::layout::{HEADER_BYTES, Section, header, section};
+use pollscope_wire::layout::{HEADER_BYTES, SECTIONS, Section, head, header, section, thread};
 use pollscope_wire::reader::{SessionFiles, Swallowed, swallow};
 use pollscope_wire::record::{self, Poll, kind};
 use pollscope_wire::session::{InfoValue, Options, Registration, Session};
@@ -207,6 +207,32 @@ fn hold(dir: &Path) -> Option<Swallowed> {
     told.ok()
 }
 
+/// Every section claims all of a sparse file of a terabyte, and every thread's rings a file of another.
+fn boast(victim: &Victim) {
+    const TERABYTE: u64 = 1 << 40;
+    let control = &victim.files.iter().find(|(name, _, _)| name == "control").unwrap().2;
+    let rings = &victim.files.iter().find(|(name, _, _)| name == "rings-000").unwrap().2;
+    control.set_len(TERABYTE).unwrap();
+    rings.set_len(TERABYTE).unwrap();
+    let put = |word: usize, value: u64| control.write_all_at(&value.to_le_bytes(), word as u64 * 8).unwrap();
+    for index in 0..SECTIONS.len() {
+        let (_, stride, _) = SECTIONS[index];
+        let at = header::FIRST_SECTION + index * section::WORDS;
+        put(at + section::OFFSET, 1 << 30);
+        put(at + section::COUNT, (TERABYTE - (1 << 30)) / stride as u64);
+        put(at + section::USED, u64::MAX);
+    }
+    // Where the thread slots are now: one whose rings are as large as a reader takes them.
+    let slot = (1 << 30) / 8;
+    put(slot + thread::WRITER, 1);
+    for ring in 0..3 {
+        put(slot + thread::RINGS + ring * thread::RING_WORDS + 2, 16_384);
+        let heads = slot + thread::HEADS + ring * thread::HEAD_WORDS;
+        put(heads + head::HEAD, 1 << 50);
+        put(heads + head::HEAD_NOT, !(1 << 50));
+    }
+}
+
 #[test]
 fn any_bytes_are_read_within_bounds() {
     let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
@@ -221,6 +247,10 @@ fn any_bytes_are_read_within_bounds() {
 
     let victim = Victim::copy(&whole, base.join("victim"));
     assert_eq!(hold(&victim.dir), Some(told));
+    boast(&victim);
+    let boasted = hold(&victim.dir).expect("a header that fits");
+    assert!(boasted.damaged > 0 && boasted.interned > 0, "{boasted:?}");
+    (0..victim.files.len()).for_each(|which| victim.mend(which));
     let garbage = base.join("garbage");
     fs::create_dir_all(&garbage).unwrap();
     let mut dice = Dice(seed | 1);

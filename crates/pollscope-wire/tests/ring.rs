@@ -197,6 +197,71 @@ fn lost_bytes_are_those_before_the_oldest_block() {
     assert_eq!(told[0] + batch.lost[0], 10_000);
 }
 
+/// A writer that goes on while the reader copies: so many records between the copy and the look at `resv`.
+struct Meanwhile<'a, 'b> {
+    memory: &'a Memory,
+    ring: &'a mut RingWriter<'b>,
+    records: u64,
+}
+
+impl RingSource for Meanwhile<'_, '_> {
+    fn head(&mut self) -> io::Result<(u64, u64)> {
+        self.memory.head()
+    }
+
+    fn resv(&mut self) -> io::Result<(u64, u64)> {
+        for _ in 0..self.records {
+            self.ring.write(kind::POLL, 0, 0, &[0, 0, 0]);
+        }
+        self.memory.resv()
+    }
+
+    fn copy(&mut self, offset: usize, words: &mut [u64]) -> io::Result<()> {
+        self.memory.copy(offset, words)
+    }
+}
+
+#[test]
+fn what_is_overwritten_while_it_is_copied_is_lost_to_the_byte() {
+    for records in [0, 1, 200, 400, 700, 5_000] {
+        let memory = Memory::new(4);
+        let mut ring = RingWriter::enter(memory.spec(), 0, [0; 3], 1, pair);
+        for _ in 0..400 {
+            ring.write(kind::POLL, 0, 0, &[0, 0, 0]);
+        }
+        let head = ring.head();
+        let mut reader = RingReader::new(4);
+        let mut source = Meanwhile { memory: &memory, ring: &mut ring, records };
+        let batch = reader.read(&mut source, |_, _| {}).unwrap();
+        // Whole blocks below this one were begun anew.
+        let overtaken = memory.word(head::RESV).saturating_sub(4 * BLOCK_BYTES).min(head);
+        assert_eq!(batch.lost_bytes, overtaken, "{records} records meanwhile");
+        assert_eq!(reader.position().0, head);
+        let mut told = Told { read: batch.read, lost: batch.lost, ..Told::default() };
+        for _ in 0..100 {
+            let mut source = &memory;
+            let batch = reader.read(&mut source, |_, _| {}).unwrap();
+            told.read[0] += batch.read[0];
+            told.lost[0] += batch.lost[0];
+        }
+        told.is_all_of(ring.totals());
+    }
+}
+
+#[test]
+fn a_pair_taken_after_a_blocks_first_record_does_not_delay_it() {
+    static NOW: AtomicU64 = AtomicU64::new(0);
+    let memory = Memory::new(3);
+    let mut ring = RingWriter::enter(memory.spec(), 0, [0; 3], 1, || (NOW.load(Ordering::Relaxed), 1));
+    NOW.store(1_000_000, Ordering::Relaxed);
+    for _ in 0..400 {
+        ring.write(kind::PARK, 0, 50, &[1]);
+    }
+    let (mut ticks, mut source) = (Vec::new(), &memory);
+    RingReader::new(3).read(&mut source, |_, raw| ticks.push(raw.tick)).unwrap();
+    assert_eq!(ticks, [50; 400]);
+}
+
 #[test]
 fn a_quiet_thread_fills_no_blocks_and_its_ticks_are_exact() {
     let memory = Memory::new(2);
@@ -250,6 +315,17 @@ fn a_tick_before_the_last_counts_as_the_last() {
     let (mut ticks, mut source) = (Vec::new(), &memory);
     RingReader::new(2).read(&mut source, |_, raw| ticks.push(raw.tick)).unwrap();
     assert_eq!(ticks, [100, 100, 120]);
+}
+
+#[test]
+fn a_body_beyond_254_words_is_cut_and_what_follows_still_reads() {
+    let memory = Memory::new(4);
+    let mut ring = RingWriter::enter(memory.spec(), 0, [0; 3], 1, pair);
+    ring.write_slice(kind::STACK, 0, 1, &[7; 400]);
+    ring.write(kind::PARK, 0, 2, &[8]);
+    let (mut lengths, mut source) = (Vec::new(), &memory);
+    RingReader::new(4).read(&mut source, |_, raw| lengths.push(raw.body.len())).unwrap();
+    assert_eq!(lengths, [254, 1]);
 }
 
 #[test]

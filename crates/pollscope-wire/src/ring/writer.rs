@@ -102,11 +102,11 @@ impl<'a> RingWriter<'a> {
         self.write_slice(kind, flags, tick, body);
     }
 
-    /// Writes a record: at most 254 words of body.
+    /// Writes a record: of the body the first 254 words, which its length can tell.
     #[inline]
     pub fn write_slice(&mut self, kind: u8, flags: u16, tick: u64, body: &[u64]) {
+        let body = &body[..body.len().min(u8::MAX as usize - 1)];
         let words = body.len() + 1;
-        debug_assert!(words <= 255);
         let mut dtick = tick.saturating_sub(self.tick);
         if self.cursor + words > BLOCK_WORDS || dtick > u32::MAX as u64 {
             self.make_room(tick, words);
