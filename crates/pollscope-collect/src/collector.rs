@@ -163,6 +163,9 @@ impl Collector {
     pub fn discover(&mut self) -> Vec<Notice> {
         let mut notices = Vec::new();
         let mut found = self.candidates();
+        // What is gone needs no memory, and what comes in its place is looked at anew.
+        let standing: HashSet<&PathBuf> = found.iter().collect();
+        self.refused.retain(|path| standing.contains(path));
         // The newest first, for `last` and for the limit.
         found.sort_by(|a, b| b.file_name().cmp(&a.file_name()));
         for path in found {

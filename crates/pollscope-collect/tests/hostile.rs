@@ -109,6 +109,12 @@ fn a_zoo_of_directories_is_refused_once_each_with_its_reason() {
     assert!(polls > 500, "the good one beside them is read: {polls}");
     assert_eq!(collector.sessions().len(), 1);
     assert_eq!(collector.discover(), [], "told once");
+
+    // What comes in the place of a refused one is looked at anew.
+    fs::remove_dir_all(place.path().join("s-garbage")).unwrap();
+    assert_eq!(collector.discover(), []);
+    fs::write(dir("s-garbage").join("control"), "other garbage").unwrap();
+    refused(&collector.discover(), "s-garbage");
 }
 
 /// A file that claims to be endless costs nothing to make; reading it must end all the same.
