@@ -17,6 +17,7 @@ fn main() {
     match scenario.as_str() {
         "times" => runtime(1).block_on(times()),
         "fates" => runtime(2).block_on(fates()),
+        "spans" => runtime(1).block_on(spans()),
         "unwrapped" => runtime(2).block_on(unwrapped()),
         "thread_local_runtime" => thread_local_runtime(),
         "exit" => runtime(1).block_on(exit()),
@@ -255,4 +256,59 @@ async fn unwrapped() {
     let _ = own.await;
     say("ready");
     asked_to_end().await;
+}
+
+/// Spans of every make: with attributes of every type, recorded later, events, links, errors; direct ones within
+/// tracing's and the other way round; a task within a span, and a span within that task.
+async fn spans() {
+    use tracing::Instrument;
+    let root = tracing::info_span!(
+        "root",
+        text = "words",
+        signed = -3i64,
+        unsigned = 3u64,
+        share = 0.5,
+        truth = true,
+        shown = ?Some(1),
+        later = tracing::field::Empty,
+        "otel.name" = "renamed",
+        "otel.kind" = "producer",
+    );
+    root.record("later", "x".repeat(5_000).as_str());
+    let other = tracing::info_span!("other");
+    root.follows_from(other.id());
+    drop(other);
+    async {
+        tracing::warn!(code = 7, "something happened");
+        tracing::debug!("this is below the level");
+        let _ = direct(1).await;
+        let _ = failing(2);
+        let task = pollscope::spawn_named("child", async {
+            tracing::info_span!("below").in_scope(|| std::thread::sleep(Duration::from_millis(5)));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        });
+        let _ = task.await;
+    }
+    .instrument(root)
+    .await;
+    // Entered by two threads at once: busy is the time in which anybody was in it.
+    let shared = tracing::info_span!("shared");
+    let twin = shared.clone();
+    let thread = std::thread::spawn(move || twin.in_scope(|| std::thread::sleep(Duration::from_millis(40))));
+    shared.in_scope(|| std::thread::sleep(Duration::from_millis(40)));
+    thread.join().expect("the twin ends");
+    drop(shared);
+    say("ready");
+    asked_to_end().await;
+}
+
+#[pollscope::instrument(fields(double = n * 2))]
+async fn direct(n: u64) -> u64 {
+    let _inside = tracing::info_span!("inside").entered();
+    n
+}
+
+#[pollscope::instrument(err, name = "failure")]
+fn failing(n: u64) -> Result<u64, String> {
+    Err(format!("no {n}"))
 }

@@ -1,0 +1,87 @@
+//! Spans as a scripted service made them, read from outside and put together by the model.
+
+use pollscope_collect::{Collector, Options};
+use pollscope_model::event::{SpanSource, Status, Value};
+use pollscope_model::span::{FinishedSpan, SpanKind};
+use pollscope_model::{Limits, Model, Nanos};
+use pollscope_testkit::{Place, Service};
+
+/// All finished spans of the service in a place.
+fn finished(place: &Place) -> Vec<FinishedSpan> {
+    let mut collector = Collector::new(Options { dirs: vec![place.path().to_owned()], ..Options::default() });
+    collector.discover();
+    let mut model = Model::new(Limits::default());
+    for _ in 0..4 {
+        collector.round(&mut |session, event| model.apply(session, event));
+        model.end_round();
+    }
+    model.take_finished(usize::MAX)
+}
+
+#[track_caller]
+fn named<'a>(spans: &'a [FinishedSpan], name: &str) -> &'a FinishedSpan {
+    let mut found = spans.iter().filter(|span| &*span.name == name);
+    let span = found.next().unwrap_or_else(|| panic!("no span {name}"));
+    assert!(found.next().is_none(), "one span {name}");
+    span
+}
+
+fn value<'a>(span: &'a FinishedSpan, key: &str) -> Option<&'a Value> {
+    span.attributes.iter().find(|attribute| &*attribute.key == key).map(|attribute| &attribute.value)
+}
+
+fn text(text: &str) -> Value {
+    Value::Str(text.into())
+}
+
+#[test]
+fn spans_are_read_as_they_were_made() {
+    let place = Place::new();
+    let mut service = Service::start(env!("CARGO_BIN_EXE_scripted"), &place, &["spans"]);
+    service.ready();
+    let spans = finished(&place);
+    assert!(service.finish().success());
+
+    let root = named(&spans, "renamed");
+    assert_eq!((root.kind, root.ids.parent, root.incomplete), (SpanKind::Producer, None, false));
+    assert_eq!(value(root, "text"), Some(&text("words")));
+    assert_eq!(value(root, "signed"), Some(&Value::I64(-3)));
+    assert_eq!(value(root, "unsigned"), Some(&Value::U64(3)));
+    assert_eq!(value(root, "share"), Some(&Value::F64(0.5)));
+    assert_eq!(value(root, "truth"), Some(&Value::Bool(true)));
+    assert_eq!(value(root, "shown"), Some(&text("Some(1)")));
+    assert_eq!(value(root, "later"), Some(&text(&"x".repeat(5_000))), "over several records");
+    assert_eq!(value(root, "otel.name"), None, "it has become the name");
+    assert!(root.callsite.location.file.ends_with("scripted.rs"));
+    assert_eq!(root.links, [(named(&spans, "other").ids.trace, named(&spans, "other").ids.span)]);
+    assert_eq!(root.events.len(), 1, "from warn up");
+    let message = root.events[0].attributes.iter().find(|attribute| &*attribute.key == "message");
+    assert_eq!(message.map(|attribute| &attribute.value), Some(&text("something happened")));
+
+    let direct = named(&spans, "direct");
+    assert_eq!(direct.ids.parent, Some(root.ids.span), "a direct span within tracing's");
+    assert_eq!((value(direct, "n"), value(direct, "double")), (Some(&Value::U64(1)), Some(&Value::U64(2))));
+    assert_eq!(named(&spans, "inside").ids.parent, Some(direct.ids.span), "and the other way round");
+
+    let failure = named(&spans, "failure");
+    assert_eq!((failure.status, value(failure, "error")), (Status::Error, Some(&text("no 2"))));
+
+    let child = named(&spans, "child");
+    assert_eq!((child.source, child.ids.parent), (SpanSource::Task, Some(root.ids.span)));
+    assert!(child.task.is_some() && child.polls >= 2, "{child:?}");
+    assert!(child.busy >= Nanos(5_000_000) && child.idle >= Nanos(19_000_000), "{child:?}");
+    assert_eq!(named(&spans, "below").ids.parent, Some(child.ids.span), "what a task opens is below it");
+    assert!(spans.iter().filter(|span| span.ids.trace == root.ids.trace).count() >= 6, "one trace");
+
+    let shared = named(&spans, "shared");
+    let duration = shared.end.since(shared.start);
+    assert!(
+        shared.busy >= Nanos(39_000_000) && shared.busy <= duration,
+        "busy {} of {duration}",
+        shared.busy
+    );
+    for span in &spans {
+        let duration = span.end.since(span.start);
+        assert_eq!(span.busy + span.scheduled + span.idle, duration, "{}", span.name);
+    }
+}
