@@ -215,11 +215,11 @@ fn boast(victim: &Victim) {
     control.set_len(TERABYTE).unwrap();
     rings.set_len(TERABYTE).unwrap();
     let put = |word: usize, value: u64| control.write_all_at(&value.to_le_bytes(), word as u64 * 8).unwrap();
-    for index in 0..SECTIONS.len() {
-        let (_, stride, _) = SECTIONS[index];
+    for (index, (kind, stride, _)) in SECTIONS.into_iter().enumerate() {
+        let offset = if kind == Section::Threads { 1 << 30 } else { 1 << 31 };
         let at = header::FIRST_SECTION + index * section::WORDS;
-        put(at + section::OFFSET, 1 << 30);
-        put(at + section::COUNT, (TERABYTE - (1 << 30)) / stride as u64);
+        put(at + section::OFFSET, offset);
+        put(at + section::COUNT, (TERABYTE - offset) / stride as u64);
         put(at + section::USED, u64::MAX);
     }
     // Where the thread slots are now: one whose rings are as large as a reader takes them.
