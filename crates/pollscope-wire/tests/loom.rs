@@ -1,5 +1,5 @@
 //! A model of the ring and of the sequences: the real writer and reader over loom's atomics, every
-//! interleaving within a bound on preemptions, and every value that a Relaxed load may return.
+//! interleaving within a bound on preemptions (`LOOM_MAX_PREEMPTIONS`), and every value that a Relaxed load may return.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p pollscope-wire --release --test loom`
 //!
@@ -65,7 +65,7 @@ fn pass(reader: &mut RingReader, shared: &Shared, last: &mut u64) {
 
 fn ring(mutant: Mutant, records: u64) {
     let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
+    model.preemption_bound.get_or_insert(3);
     model.check(move || {
         let shared = Shared::new();
         let writing = shared.clone();
@@ -122,7 +122,7 @@ enum Missing {
 /// Two words that are always equal when the sequence stands.
 fn sequence(missing: Missing) {
     let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(2);
+    model.preemption_bound.get_or_insert(2);
     model.check(move || {
         let words: Arc<[AtomicU64; 3]> = Arc::new(std::array::from_fn(|_| AtomicU64::new(0)));
         let writing = words.clone();
