@@ -114,6 +114,18 @@ class NothingLostNothingTwice(unittest.TestCase):
             jaeger.run()
             self.check(jaeger)
 
+    def test_a_service_that_ends_at_once(self):
+        with World() as world:
+            jaeger = world.jaeger()
+            world.agent(jaeger.grpc)
+            time.sleep(0.5)
+            quick = 40
+            service, _ = world.service(SCRIPTED, "steps", quick, ready="ready")
+            service.stdin.close()
+            self.assertEqual(service.wait(timeout=10), 0)
+            wait_for("all steps", lambda: len(self.steps(jaeger)) >= quick)
+            self.assertEqual(self.steps(jaeger), list(range(quick)))
+
     def test_two_agents(self):
         with World() as world:
             jaeger = world.jaeger()

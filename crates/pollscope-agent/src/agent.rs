@@ -313,14 +313,8 @@ impl Agent {
 
     fn write_journal(&mut self) {
         let (Some(journal), Some(pipeline)) = (&mut self.journal, &self.pipeline) else { return };
-        // Only what this agent exports is its to remember.
+        let positions = remembered(&self.before, self.collector.positions(), &self.exporting);
         let exporting = &self.exporting;
-        let positions: Positions = self
-            .before
-            .iter()
-            .filter(|(id, _)| exporting.contains(&SessionId(**id)))
-            .map(|(id, at)| (*id, at.clone()))
-            .collect();
         let over = self.collector.sessions();
         let over = over.iter().filter(|status| matches!(status.state, State::Over(_)));
         for status in over {
@@ -374,17 +368,26 @@ impl Agent {
             self.say(format_args!("{spans} spans could not be sent; they wait in the journal"));
         }
         if let Some(journal) = &mut self.journal {
-            let exporting = &self.exporting;
-            let positions: Positions = std::mem::take(&mut self.before)
-                .into_iter()
-                .filter(|(id, _)| exporting.contains(&SessionId(*id)))
-                .collect();
+            let positions = remembered(&self.before, self.collector.positions(), &self.exporting);
             journal.write(&positions, &left.batches)?;
         }
         Ok(())
     }
 }
 
+/// What the journal keeps: of the sessions that this agent exports, where the readers stood before the last round,
+/// and the clock line as it is now, so that a tick is told the same nanosecond after a restart.
+fn remembered(before: &Positions, now: Positions, exporting: &HashSet<SessionId>) -> Positions {
+    now.into_iter()
+        .filter(|(id, _)| exporting.contains(&SessionId(*id)))
+        .map(|(id, mut at)| {
+            at.rings = before.get(&id).map(|before| before.rings.clone()).unwrap_or_default();
+            (id, at)
+        })
+        .collect()
+}
+
+/// Whether all spans of a session have left the model.
 fn session_is_empty(model: &Model, id: SessionId) -> bool {
     model.session(id).is_none_or(|session| session.open_span_count() == 0)
 }
