@@ -549,6 +549,18 @@ pub enum Event {
     },
     /// Something was refused in the service (no memory, too many tasks, ..): the running total by name.
     Refused(&'static str, u64),
+    /// All slots were read, each without an error: what is alive of what has a slot. The end of a task or span
+    /// may have been overwritten before it was read; without this it would be taken for alive for ever.
+    Alive {
+        /// When the reading began: what was born later may be missing here.
+        began: UnixNanos,
+        /// The tasks that were found.
+        tasks: Vec<TaskId>,
+        /// The open spans that were found, also those that were just being written.
+        spans: Vec<LocalSpanId>,
+        /// Ids in which all of these bits are set name things that found no slot.
+        slotless: u64,
+    },
     /// Tasks alive on a runtime, as it says itself, for coverage.
     RuntimeAlive {
         /// The runtime's name or number.

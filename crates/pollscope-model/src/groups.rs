@@ -91,6 +91,8 @@ pub struct Group {
     pub cancelled: u64,
     /// Of these, panicked.
     pub panicked: u64,
+    /// Of these, gone without their end having been read: it was lost.
+    pub vanished: u64,
     /// The first birth.
     pub first_born: UnixNanos,
     /// The newest birth.
@@ -114,6 +116,7 @@ impl Group {
             finished: 0,
             cancelled: 0,
             panicked: 0,
+            vanished: 0,
             first_born: UnixNanos(u64::MAX),
             last_born: UnixNanos(0),
             ended: TaskTotals::default(),

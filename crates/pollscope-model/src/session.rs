@@ -146,6 +146,10 @@ impl Session {
                 self.saw(end.ended);
                 self.spans.ended(end, round);
             }
+            Event::Alive { began, tasks, spans, slotless } => {
+                self.tasks.alive(began, &tasks.into_iter().collect(), slotless, round);
+                self.spans.alive(began, &spans.into_iter().collect(), slotless, round);
+            }
             Event::Lost { thread, class, records } => self.threads.lost(thread, class, records),
             Event::Read { thread, class, records } => self.threads.read(thread, class, records),
             // A running total: the greatest is the newest.

@@ -42,6 +42,8 @@ pub struct SpanCounters {
     pub outside: u64,
     /// Pieces refused because too many spans were open.
     pub refused: u64,
+    /// Spans that are over although their end was never read: it was lost.
+    pub lost_ends: u64,
     /// Spans that left incomplete: some of their attributes were lost.
     pub incomplete: u64,
 }
@@ -160,6 +162,8 @@ pub(crate) struct Spans {
     ending: Vec<(u64, LocalSpanId)>,
     /// Spans of which only pieces were seen, and since which round.
     headless: VecDeque<(u64, LocalSpanId)>,
+    /// Open spans that no longer stand in a slot: since which round, and in how many readings of all slots.
+    missing: HashMap<LocalSpanId, (u64, u32)>,
     left: [HashSet<LocalSpanId>; ROUNDS_KNOWN],
     remembered: HashMap<LocalSpanId, SpanIds>,
     remembered_order: VecDeque<LocalSpanId>,
@@ -173,6 +177,7 @@ impl Spans {
             open: HashMap::new(),
             ending: Vec::new(),
             headless: VecDeque::new(),
+            missing: HashMap::new(),
             left: Default::default(),
             remembered: HashMap::new(),
             remembered_order: VecDeque::new(),
@@ -201,6 +206,7 @@ impl Spans {
         if self.left.iter().any(|left| left.contains(&open.span)) {
             return;
         }
+        self.missing.remove(&open.span);
         if let Some(span) = self.piece(open.span, round) {
             match &mut span.open {
                 Some(known) => known.ids = known.ids.or(open.ids),
@@ -276,6 +282,37 @@ impl Spans {
         }
     }
 
+    /// All slots were read: open spans that should stand in one and do not are over.
+    pub(crate) fn alive(
+        &mut self,
+        began: UnixNanos,
+        found: &HashSet<LocalSpanId>,
+        slotless: u64,
+        round: u64,
+    ) {
+        for (id, span) in &self.open {
+            let before = span.open.as_ref().is_some_and(|open| open.opened < began);
+            let should = before && span.end.is_none() && id.0 & slotless != slotless;
+            if should && !found.contains(id) {
+                self.missing.entry(*id).or_insert((round, 0)).1 += 1;
+            } else {
+                self.missing.remove(id);
+            }
+        }
+    }
+
+    /// Gives up waiting for the ends of spans that are over.
+    fn forget_missing(&mut self, round: u64) {
+        let open = &self.open;
+        self.missing.retain(|id, _| open.get(id).is_some_and(|span| span.end.is_none()));
+        let over = |(since, readings): (u64, u32)| readings >= 2 && since + ROUNDS_KNOWN as u64 <= round;
+        for (id, _) in self.missing.extract_if(|_, missing| over(*missing)) {
+            self.open.remove(&id);
+            self.left[0].insert(id);
+            self.counters.lost_ends += 1;
+        }
+    }
+
     /// Spans that have not left, by local id.
     pub(crate) fn open(&self) -> Vec<OpenSpan> {
         let mut open: Vec<OpenSpan> = self.open.values().cloned().collect();
@@ -297,7 +334,9 @@ impl Spans {
 
     /// Spans that have not ended, as far as is known.
     pub(crate) fn open_count(&self) -> usize {
-        self.open.len() - self.ending.len()
+        let missing =
+            self.missing.keys().filter(|id| self.open.get(id).is_some_and(|span| span.end.is_none()));
+        self.open.len() - self.ending.len() - missing.count()
     }
 
     /// Puts a span back as [`Spans::open`] gave it.
@@ -336,6 +375,7 @@ impl Spans {
         self.left.rotate_right(1);
         self.left[0].clear();
         self.forget_headless(round);
+        self.forget_missing(round);
         let mut ready = Vec::new();
         let ending = std::mem::take(&mut self.ending);
         for (since, id) in ending {
@@ -358,6 +398,13 @@ impl Spans {
         at: UnixNanos,
         around: &Surroundings<'_>,
     ) -> Vec<FinishedSpan> {
+        // The last reading of the slots is of the moment of the end: what is missing there had ended before.
+        for (id, _) in std::mem::take(&mut self.missing) {
+            if self.open.get(&id).is_some_and(|span| span.end.is_none()) {
+                self.open.remove(&id);
+                self.counters.lost_ends += 1;
+            }
+        }
         let (mut ready, mut lost, mut orphans) = (Vec::new(), Vec::new(), Vec::new());
         for span in self.open.values() {
             match (span.opened(), span.known_ids()) {

@@ -10,7 +10,7 @@ use crate::limits::Limits;
 use crate::polls::Polls;
 use crate::time::{Nanos, UnixNanos};
 use crate::top::Top;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// For so many rounds an ended task is known as ended, so that a birth or poll that was read late brings
@@ -155,6 +155,15 @@ pub struct FinishedTask {
     pub ended: UnixNanos,
 }
 
+/// A task that is no longer in its slot while its end was not read: it may still come, or it was lost.
+#[derive(Clone, Debug)]
+struct Gone {
+    live: Live,
+    since: u64,
+    /// Readings of all slots in which it was missing. One alone may have met the slot half written.
+    readings: u32,
+}
+
 /// Facts about a task that came before its birth.
 #[derive(Clone, Debug, Default)]
 struct Waiting {
@@ -168,6 +177,7 @@ pub(crate) struct Tasks {
     limits: Limits,
     pub(crate) slow: Nanos,
     pub(crate) live: HashMap<TaskId, Live>,
+    gone: HashMap<TaskId, Gone>,
     /// Newest generation first; all move on at the end of a round.
     ended: [HashMap<TaskId, (Arc<TaskShape>, GroupId)>; ROUNDS_KNOWN],
     waiting: HashMap<TaskId, Waiting>,
@@ -187,6 +197,7 @@ impl Tasks {
             limits,
             slow: Nanos(10_000_000),
             live: HashMap::new(),
+            gone: HashMap::new(),
             ended: Default::default(),
             waiting: HashMap::new(),
             waiting_polls: 0,
@@ -204,7 +215,9 @@ impl Tasks {
     }
 
     pub(crate) fn born(&mut self, birth: &TaskBirth, round: u64) {
-        if self.live.contains_key(&birth.task) || self.known_ended(birth.task).is_some() {
+        let task = birth.task;
+        let known = self.live.contains_key(&task) || self.gone.contains_key(&task);
+        if known || self.known_ended(task).is_some() {
             return;
         }
         let (shape, group) = self.place(birth);
@@ -221,6 +234,10 @@ impl Tasks {
     }
 
     pub(crate) fn state(&mut self, task: TaskId, state: TaskState, round: u64) {
+        if let Some(gone) = self.gone.remove(&task) {
+            self.groups.get_mut(gone.live.group).live += 1;
+            self.live.insert(task, gone.live);
+        }
         if let Some(live) = self.live.get_mut(&task) {
             match &mut live.slot {
                 Some(slot) => **slot = state,
@@ -234,7 +251,11 @@ impl Tasks {
     }
 
     pub(crate) fn polled(&mut self, poll: Poll, round: u64) {
-        let (shape, group) = if let Some(live) = self.live.get_mut(&poll.task) {
+        let known = match self.live.get_mut(&poll.task) {
+            None => self.gone.get_mut(&poll.task).map(|gone| &mut gone.live),
+            live => live,
+        };
+        let (shape, group) = if let Some(live) = known {
             live.poll(&poll);
             (live.shape.clone(), live.group)
         } else if let Some((shape, group)) = self.known_ended(poll.task) {
@@ -264,7 +285,10 @@ impl Tasks {
                 self.groups.get_mut(live.group).live -= 1;
                 (live.shape, live.group)
             }
-            None => self.place(&end.birth),
+            None => match self.gone.remove(&task) {
+                Some(gone) => (gone.live.shape, gone.live.group),
+                None => self.place(&end.birth),
+            },
         };
         if let Some(waiting) = self.take_waiting(task) {
             for poll in &waiting.polls {
@@ -288,9 +312,34 @@ impl Tasks {
         self.finished.put((end.ended, task), finished);
     }
 
+    /// All slots were read: tasks that should stand in one and do not are over, whether or not their ends were
+    /// read.
+    pub(crate) fn alive(&mut self, began: UnixNanos, found: &HashSet<TaskId>, slotless: u64, round: u64) {
+        let missing = |task: &TaskId, live: &Live| {
+            task.0 & slotless != slotless && live.born < began && !found.contains(task)
+        };
+        for (task, gone) in &mut self.gone {
+            gone.readings += u32::from(!found.contains(task));
+        }
+        for (task, live) in self.live.extract_if(|task, live| missing(task, live)) {
+            self.groups.get_mut(live.group).live -= 1;
+            self.gone.insert(task, Gone { live, since: round, readings: 1 });
+        }
+    }
+
+    /// Gives up waiting for the ends of tasks that are gone.
+    fn forget_gone(&mut self, round: u64) {
+        let over = |gone: &mut Gone| gone.readings >= 2 && gone.since + ROUNDS_KNOWN as u64 <= round;
+        for (task, gone) in self.gone.extract_if(|_, gone| over(gone)) {
+            self.groups.get_mut(gone.live.group).vanished += 1;
+            self.ended[0].insert(task, (gone.live.shape, gone.live.group));
+        }
+    }
+
     pub(crate) fn end_round(&mut self, round: u64) {
         self.ended.rotate_right(1);
         self.ended[0].clear();
+        self.forget_gone(round);
         let too_old: Vec<TaskId> = self
             .waiting
             .iter()

@@ -125,6 +125,8 @@ pub struct GroupRow {
     pub live: u64,
     /// Of these, finished, cancelled, panicked.
     pub ended: (u64, u64, u64),
+    /// Of these, gone without their end having been read.
+    pub vanished: u64,
     /// Sums over all of them.
     pub totals: TaskTotals,
     /// Polls of at least the threshold.
@@ -196,6 +198,7 @@ impl Model {
                     spawned: group.spawned,
                     live: group.live,
                     ended: (group.finished, group.cancelled, group.panicked),
+                    vanished: group.vanished,
                     totals,
                     slow_polls: group.slow_polls,
                     poll_time: group.poll_time.clone(),

@@ -37,8 +37,8 @@ pub(crate) struct Task {
     /// The waker of the first poll. Never changed: a poll with another one gets a half of its own.
     pub first: OnceLock<Waker>,
     pub birth: record::Birth,
-    /// The span that it is.
-    pub span: Option<OpenSpan>,
+    /// The span that it is; apart, since most tasks are none.
+    pub span: Option<Box<OpenSpan>>,
 }
 
 impl Task {
@@ -118,7 +118,7 @@ impl Task {
             ordinal: AtomicU64::new(0),
             first: OnceLock::new(),
             birth: told,
-            span,
+            span: span.map(Box::new),
         }
     }
 }

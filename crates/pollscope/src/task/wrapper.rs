@@ -27,7 +27,7 @@ pin_project! {
         inner: Option<F>,
         life: Option<Life>,
         // A wrapped future is born at its first poll: until then its birth waits here.
-        unborn: Option<Unborn>,
+        unborn: Option<Box<Unborn>>,
     }
 
     impl<F> PinnedDrop for Recorded<F> {
@@ -87,11 +87,8 @@ impl<F> Recorded<F> {
 
     /// Wraps a future that is born at its first poll, perhaps with a span of its own: a request.
     pub fn unborn(future: F, birth: Birth<'_>, span: Option<OpenSpan>) -> Recorded<F> {
-        let unborn = crate::state::recording().map(|_| Unborn {
-            kind: birth.kind,
-            name: birth.name.into(),
-            location: birth.location,
-            span,
+        let unborn = crate::state::recording().map(|_| {
+            Box::new(Unborn { kind: birth.kind, name: birth.name.into(), location: birth.location, span })
         });
         Recorded { inner: Some(future), life: None, unborn }
     }
@@ -109,7 +106,7 @@ impl<F: Future> Future for Recorded<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut PollContext<'_>) -> Poll<F::Output> {
         let mut this = self.project();
         if let Some(unborn) = this.unborn.take() {
-            let Unborn { kind, name, location, span } = unborn;
+            let Unborn { kind, name, location, span } = *unborn;
             let birth = Birth { kind, name: &name, location, detached: false };
             *this.life = Task::begin_with::<F>(&birth, span).map(Life::new);
         }
@@ -218,7 +215,7 @@ impl Life {
         self.totals.scheduled += start - w;
         let scheduled_total = self.totals.scheduled;
         let task_id = self.task.id;
-        let span = self.task.span.as_ref().map(OpenSpan::context);
+        let span = self.task.span.as_deref().map(OpenSpan::context);
         let saved = recorder::with(|r| {
             let saved = r.frame;
             r.frame = Frame {
