@@ -213,6 +213,13 @@ impl ClockLine {
         }
     }
 
+    /// The time now, as far as it is known: nothing is said with it, so a later piece of the line may tell it
+    /// otherwise. `None` where this process cannot read that counter.
+    pub fn about_now(&self) -> Option<UnixNanos> {
+        let now = self.now();
+        (now != 0).then(|| UnixNanos(self.at(now)))
+    }
+
     /// The newest tick's time: the last that is known of a session that died.
     pub fn newest(&self) -> UnixNanos {
         UnixNanos(self.at(self.newest))

@@ -7,7 +7,7 @@ use crate::names::Names;
 use crate::text::Open;
 use crate::watch::{ThreadNow, is_mapped, thread_words};
 use pollscope_model::event::{
-    Class, Event, SessionEnd, SessionId, SessionInfo, TaskId, TaskState, ThreadId, Value,
+    Class, Event, LocalSpanId, SessionEnd, SessionId, SessionInfo, TaskId, TaskState, ThreadId, Value,
 };
 use pollscope_model::{Nanos, UnixNanos};
 use pollscope_wire::ids::{self, ID_MASK, Who};
@@ -112,6 +112,13 @@ pub(crate) struct Followed {
     since_clock: u64,
     copied: Copied,
     exported: Exported,
+}
+
+/// What one reading of all slots found.
+#[derive(Default)]
+struct Found {
+    tasks: Vec<TaskId>,
+    spans: Vec<LocalSpanId>,
 }
 
 /// What one round over a session gave.
@@ -414,15 +421,28 @@ impl Followed {
 
     /// Live tasks, open spans and runtimes, as their slots show them.
     pub fn slots(&mut self, sink: &mut dyn FnMut(Event)) {
+        // Nothing is born any more where all is over.
+        let began = if self.state == State::Live { self.line.about_now() } else { Some(UnixNanos(u64::MAX)) };
+        let mut found = Found::default();
+        if self.all_slots(&mut found, sink).is_ok()
+            && let Some(began) = began
+        {
+            let Found { tasks, spans } = found;
+            sink(Event::Alive { began, tasks, spans, slotless: ids::id(0, ids::NO_SLOT) });
+        }
+        self.runtimes(sink);
+    }
+
+    fn all_slots(&mut self, found: &mut Found, sink: &mut dyn FnMut(Event)) -> io::Result<()> {
         let polling = self.polling();
-        for place in self.files.chunks().unwrap_or_default() {
+        for place in self.files.chunks()? {
             match place.kind {
-                ChunkKind::Tasks => self.task_slots(&place, &polling, sink),
-                ChunkKind::Spans => self.span_slots(&place, sink),
+                ChunkKind::Tasks => self.task_slots(&place, &polling, found, sink)?,
+                ChunkKind::Spans => self.span_slots(&place, found, sink)?,
                 ChunkKind::Rows => {}
             }
         }
-        self.runtimes(sink);
+        Ok(())
     }
 
     /// Copies a chunk with the sequences before and after: entries whose sequence stood still are whole.
@@ -471,12 +491,18 @@ impl Followed {
         Ok(false)
     }
 
-    fn task_slots(&mut self, place: &ChunkPlace, polling: &HashMap<u64, u64>, sink: &mut dyn FnMut(Event)) {
-        let Ok(entries) = self.chunk(place, task::SEQ) else { return };
-        for (whole, w) in entries {
+    fn task_slots(
+        &mut self,
+        place: &ChunkPlace,
+        polling: &HashMap<u64, u64>,
+        found: &mut Found,
+        sink: &mut dyn FnMut(Event),
+    ) -> io::Result<()> {
+        for (whole, w) in self.chunk(place, task::SEQ)? {
             if w.len() < task::WORDS || w[task::STATE] != 1 {
                 continue;
             }
+            found.tasks.push(TaskId(w[task::ID]));
             let (key, size) = unpack(w[task::KEY]);
             let birth = record::Birth {
                 task: w[task::ID],
@@ -518,12 +544,21 @@ impl Followed {
             sink(Event::TaskBorn(birth));
             sink(Event::TaskState(id, TaskState { totals, last_end, polling_since, woken, moving: !whole }));
         }
+        Ok(())
     }
 
-    fn span_slots(&mut self, place: &ChunkPlace, sink: &mut dyn FnMut(Event)) {
-        let Ok(entries) = self.chunk(place, span::SEQ) else { return };
-        for (whole, w) in entries {
-            if w.len() < span::WORDS || !whole {
+    fn span_slots(
+        &mut self,
+        place: &ChunkPlace,
+        found: &mut Found,
+        sink: &mut dyn FnMut(Event),
+    ) -> io::Result<()> {
+        for (whole, w) in self.chunk(place, span::SEQ)? {
+            if w.len() < span::WORDS {
+                continue;
+            }
+            found.spans.push(LocalSpanId(w[span::ID]));
+            if !whole {
                 continue;
             }
             let (callsite, name) = unpack(w[span::CALLSITE]);
@@ -545,6 +580,7 @@ impl Followed {
                 Converter { files: &self.files, names: &mut self.names, line: &mut self.line };
             sink(Event::SpanOpened(converter.span_open(&open, w[span::OPENED], ids)));
         }
+        Ok(())
     }
 
     fn runtimes(&mut self, sink: &mut dyn FnMut(Event)) {

@@ -375,6 +375,40 @@ fn live_tasks_and_open_spans_stand_in_their_slots_after_a_death() {
         _ => None,
     });
     assert_eq!(open.map(|open| (open.span, open.callsite.name.clone())), Some((LocalSpanId(4), site.name)));
+    let alive = Event::Alive {
+        began: UnixNanos(u64::MAX),
+        tasks: vec![TaskId(1 << 18)],
+        spans: vec![LocalSpanId(4)],
+        slotless: (1 << 18) - 1,
+    };
+    assert!(facts.contains(&alive), "these and no others were alive at the end");
+}
+
+#[test]
+fn a_living_sessions_slots_tell_who_was_alive_when_they_were_read() {
+    let place = Place::new();
+    let session = place.session();
+    let mut numbers = Vec::new();
+    session.take_slots(session.tasks(), 3, &mut numbers);
+    // One waits, one has ended and not let go of its slot, one slot is free again.
+    for (number, (id, state)) in numbers.iter().zip([(1 << 18, 1), (2 << 18, 2), (0, 1)]) {
+        let slot = session.task(*number).unwrap();
+        slot[task::ID].store(id, Ordering::Relaxed);
+        slot[task::STATE].store(state, Ordering::Relaxed);
+        slot[task::BORN].store(sys::tick(), Ordering::Relaxed);
+    }
+    let mut collector = place.collector();
+    read_all(&mut collector);
+    let mut facts = Vec::new();
+    collector.slots(&mut |_, event| facts.push(event));
+    let alive = facts.iter().find_map(|event| match event {
+        Event::Alive { began, tasks, .. } => Some((*began, tasks.clone())),
+        _ => None,
+    });
+    let (began, tasks) = alive.expect("a whole reading is told as one");
+    assert_eq!(tasks, [TaskId(1 << 18)]);
+    let now = sys::realtime();
+    assert!(began.0 <= now + 1_000_000 && began.0 + 60_000_000_000 > now, "{began:?} is now, {now}");
 }
 
 #[test]

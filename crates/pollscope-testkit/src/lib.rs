@@ -79,6 +79,8 @@ impl Service {
         let mut child = Command::new(binary)
             .args(arguments)
             .env("POLLSCOPE_DIR", place.path())
+            // Panics are part of some scripts: a line tells of each.
+            .env("RUST_BACKTRACE", "0")
             .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

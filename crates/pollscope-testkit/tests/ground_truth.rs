@@ -1,10 +1,12 @@
 //! What a scripted service did is what is read from outside: times, wakers, exact sums.
 
 use pollscope_collect::{Collector, Options};
-use pollscope_model::Nanos;
 use pollscope_model::event::{Event, PollOutcome, SessionEnd, TaskEnd, TaskKind, TaskOutcome, Waker};
+use pollscope_model::view::TaskFilter;
+use pollscope_model::{Limits, Model, Nanos};
 use pollscope_testkit::{Place, Service};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
 
@@ -275,7 +277,9 @@ fn tasks_beyond_the_limit_run_unrecorded_and_are_counted() {
 fn a_spin_loses_polls_but_no_span() {
     let _alone = alone();
     let place = Place::new();
-    let mut service = Service::start(SCRIPTED, &place, &["spin", "1600"]);
+    // Room for all spans, and for less than 20,000 of the spinner's 100,000 polls.
+    let environment = [("POLLSCOPE_RING_BYTES", "1048576")];
+    let mut service = Service::start_with(SCRIPTED, &place, &["spin", "1600"], &environment);
     service.ready();
     let facts = facts(&place);
     let (mut spans, mut lost_polls, mut lost_spans) = (0, 0, 0);
@@ -319,4 +323,35 @@ fn a_librarys_task_is_seen_where_the_runtime_has_hooks() {
         assert_eq!(ends.len(), 1);
     }
     assert!(service.finish().success());
+}
+
+/// At most three tasks are alive at a time, and thousands come and go between two readings: their births may be
+/// read and their ends overwritten.
+#[test]
+fn tasks_whose_ends_were_lost_do_not_pile_up() {
+    let _alone = alone();
+    let place = Place::new();
+    let environment = [("POLLSCOPE_RING_BYTES", "65536")];
+    let mut service = Service::start_with(SCRIPTED, &place, &["busy"], &environment);
+    service.ready();
+    let options = Options { dirs: vec![place.path().to_owned()], ..Options::default() };
+    let mut collector = Collector::new(options);
+    collector.discover();
+    let mut model = Model::new(Limits::default());
+    let mut lost = 0;
+    for turn in 0..60 {
+        lost += collector.round(&mut |session, event| model.apply(session, event)).lost;
+        if turn % 5 == 4 {
+            collector.slots(&mut |session, event| model.apply(session, event));
+        }
+        model.end_round();
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(lost > 0, "the rings were overrun");
+    let groups = model.task_groups(&TaskFilter::default());
+    let vanished: u64 = groups.iter().map(|group| group.vanished).sum();
+    assert!(vanished > 0, "of {} some lost their end", groups.iter().map(|g| g.spawned).sum::<u64>());
+    collector.slots(&mut |session, event| model.apply(session, event));
+    let live: u64 = model.task_groups(&TaskFilter::default()).iter().map(|group| group.live).sum();
+    assert!(live <= 8, "{live} alive");
 }

@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -90,11 +91,14 @@ async fn steps(number: u64) {
     asked_to_end().await;
 }
 
-/// A task that wakes itself for ever, and `number` spans one after the other beside it.
+/// A task that wakes itself for ever, at least 100,000 times, and `number` spans one after the other beside it.
 async fn spin(number: u64) {
+    let polls = Arc::new(AtomicU64::new(0));
+    let counted = polls.clone();
     pollscope::spawn_named(
         "spinner",
-        poll_fn(|cx| -> Poll<()> {
+        poll_fn(move |cx| -> Poll<()> {
+            counted.fetch_add(1, Ordering::Relaxed);
             cx.waker().wake_by_ref();
             Poll::Pending
         }),
@@ -104,6 +108,9 @@ async fn spin(number: u64) {
         if n % 16 == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+    }
+    while polls.load(Ordering::Relaxed) < 100_000 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
     say("ready");
     asked_to_end().await;
