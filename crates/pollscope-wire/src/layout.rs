@@ -369,7 +369,7 @@ pub mod row {
     pub const CANCELLED: usize = 4;
     /// Tasks or jobs panicked; spans ended with an error.
     pub const PANICKED: usize = 5;
-    /// Polls; of spans: those sampled.
+    /// Polls; of spans: those sampled; of runtimes: parks.
     pub const POLLS: usize = 6;
     /// Polls over the threshold.
     pub const SLOW_POLLS: usize = 7;
@@ -377,17 +377,17 @@ pub mod row {
     pub const WAKES: usize = 8;
     /// Wakes by themselves.
     pub const SELF_WAKES: usize = 9;
-    /// Ticks busy.
+    /// Ticks busy; of runtimes: not parked.
     pub const BUSY: usize = 10;
     /// Ticks of busy that inner tasks account for.
     pub const NESTED: usize = 11;
     /// Ticks scheduled; of jobs: queued.
     pub const SCHEDULED: usize = 12;
-    /// Ticks idle.
+    /// Ticks idle; of runtimes: parked.
     pub const IDLE: usize = 13;
-    /// Poll time (tasks), duration (spans), run time (jobs).
+    /// Poll time (tasks), duration (spans), run time (jobs), time between two parks (runtimes).
     pub const FIRST_HISTOGRAM: usize = 16;
-    /// Scheduled time (tasks), queue time (jobs).
+    /// Scheduled time (tasks), queue time (jobs), time parked (runtimes).
     pub const SECOND_HISTOGRAM: usize = 16 + BUCKETS;
 }
 
@@ -415,6 +415,8 @@ pub enum RowKind {
     Span = 2,
     /// Jobs.
     Job = 3,
+    /// What a runtime's threads do between two parks.
+    Runtime = 4,
 }
 
 /// A callsite: of a span, an event, a spawn or a job.

@@ -7,7 +7,7 @@
 //! Two rules hold everywhere. The writer never reads back what it needs: its own state is private. The reader
 //! copies first and then decodes: any byte pattern is valid input.
 //!
-//! `unsafe` stands in [`map`] and [`sys`] only.
+//! `unsafe` stands in [`map`], [`modules`] and [`sys`] only.
 
 pub mod hist;
 pub mod ids;
@@ -21,6 +21,8 @@ pub(crate) mod sync;
 pub mod clock;
 #[cfg(not(loom))]
 pub mod map;
+#[cfg(not(loom))]
+pub mod modules;
 #[cfg(not(loom))]
 pub mod place;
 #[cfg(not(loom))]

@@ -5,10 +5,12 @@
 
 mod files;
 mod life;
+mod rows;
 mod swallow;
 mod tables;
 
 pub use files::{Header, OpenError, RingPlace, SectionPlace, SessionFiles};
 pub use life::{Life, life, looks_dead, remove};
+pub use rows::RowSum;
 pub use swallow::{Swallowed, swallow};
 pub use tables::{Callsite, ChunkPlace, Info, Key, ThreadSlot};

@@ -12,8 +12,9 @@ pub use threads::{Registration, ThreadHandle};
 
 use crate::layout::{
     ABI_MAJOR, ABI_MINOR, BLOCK_BYTES, CONTROL_BYTES, ChunkKind, Counter, ENDIAN_TAG, HEADER_BYTES, MAGIC,
-    SECTIONS, Section, State, chunk, header, pack, row, runtime, section, span, task,
+    SECTIONS, Section, State, chunk, header, module, pack, row, runtime, section, span, task,
 };
+use crate::modules::{LONGEST_BUILD_ID, Module};
 use crate::table::{CallsiteDef, KeyDef, Tables, store_bytes};
 use crate::{clock, map, place, request, sys};
 use std::collections::HashMap;
@@ -122,6 +123,7 @@ struct Cold {
     ring_files: u32,
     chunks: usize,
     runtimes: usize,
+    modules: usize,
     info_words: usize,
 }
 
@@ -223,6 +225,7 @@ impl Session {
                 ring_files: 0,
                 chunks: 0,
                 runtimes: 0,
+                modules: 0,
                 info_words: 0,
             }),
             _lock: lock,
@@ -329,6 +332,31 @@ impl Session {
     fn refused(&self, counter: Counter) -> u32 {
         self.count(counter);
         0
+    }
+
+    /// Tells of a loaded module; whether it found room.
+    pub fn module(&self, told: &Module) -> bool {
+        let mut cold = self.cold();
+        let words = self.control.section(Section::Modules);
+        let at = cold.modules * module::WORDS;
+        let path = cold.tables.string(&self.control, &told.path);
+        let (Some(entry), Some(path)) = (words.get(at..at + module::WORDS), path) else {
+            self.count(Counter::StringsRefused);
+            return false;
+        };
+        let build_id = &told.build_id[..told.build_id.len().min(LONGEST_BUILD_ID)];
+        entry[module::BASE].store(told.base, Ordering::Relaxed);
+        entry[module::END].store(told.end, Ordering::Relaxed);
+        entry[module::BUILD_ID_LEN].store(pack(build_id.len() as u32, path), Ordering::Relaxed);
+        for (word, bytes) in entry[module::BUILD_ID..].iter().zip(build_id.chunks(8)) {
+            let mut full = [0; 8];
+            full[..bytes.len()].copy_from_slice(bytes);
+            word.store(u64::from_ne_bytes(full), Ordering::Relaxed);
+        }
+        cold.modules += 1;
+        self.control.descriptor(Section::Modules)[section::USED]
+            .store(cold.modules as u64, Ordering::Release);
+        true
     }
 
     /// Registers a runtime; its number, from 1. 0: no room.

@@ -2,7 +2,9 @@
 //! and what dead services leave.
 #![cfg(not(loom))]
 
-use pollscope_wire::layout::{ChunkKind, Counter, RingKind, Section, State};
+use pollscope_wire::hist;
+use pollscope_wire::layout::{ChunkKind, Counter, RingKind, Section, State, row};
+use pollscope_wire::modules::Module;
 use pollscope_wire::reader::{self, Life, SessionFiles};
 use pollscope_wire::session::{InfoValue, Options, Registration, Session, remove_dead};
 use pollscope_wire::sys;
@@ -12,6 +14,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::Ordering;
 
 /// A directory of its own for each test, gone at the end.
 struct Place(PathBuf);
@@ -448,4 +451,44 @@ fn a_file_system_that_fills_later_refuses_and_counts() {
     }
     let row = session.row(0, 0);
     assert!(row.is_some() || session.counted(Counter::RowsRefused) == 1);
+}
+
+#[test]
+fn modules_are_told_with_their_build_ids_as_long_as_there_is_room() {
+    let place = Place::new("modules");
+    let session = place.session();
+    let module = |n: u64| Module {
+        base: n << 20,
+        end: (n << 20) + 4096,
+        path: format!("/usr/lib/lib{n}.so"),
+        build_id: (0..n as u8 % 33).collect(),
+    };
+    let told: Vec<Module> = (1..=128).map(module).collect();
+    assert!(told.iter().all(|module| session.module(module)));
+    assert!(!session.module(&module(129)));
+    assert_eq!(session.counted(Counter::StringsRefused), 1);
+    assert_eq!(SessionFiles::open(session.dir()).unwrap().modules().unwrap(), told);
+}
+
+#[test]
+fn rows_of_a_key_are_summed_over_threads() {
+    let place = Place::new("rows");
+    let session = place.session();
+    let key = |runtime| KeyDef { kind: 1, runtime, callsite: 0, name: 0, future: 0, what: 0 };
+    let keys = [session.key(key(1)), session.key(key(2))];
+    for thread in 0..5u32 {
+        for (key, times) in keys.into_iter().zip([1, 100]) {
+            let row = session.row(thread, key).unwrap();
+            row[row::POLLS].store(times * (thread as u64 + 1), Ordering::Relaxed);
+            row[row::FIRST_HISTOGRAM + hist::bucket(1000)].store(times, Ordering::Relaxed);
+        }
+    }
+    let rows = SessionFiles::open(session.dir()).unwrap().rows().unwrap();
+    assert_eq!(rows.keys().copied().collect::<Vec<_>>(), keys);
+    for (key, times) in keys.into_iter().zip([1, 100]) {
+        let sum = &rows[&key];
+        assert_eq!((sum.threads, sum.get(row::POLLS), sum.get(row::BUSY)), (5, 15 * times, 0));
+        assert_eq!(sum.histograms[0][hist::bucket(1000)], 5 * times);
+        assert_eq!(sum.histograms.iter().flat_map(|h| h.iter()).sum::<u64>(), 5 * times);
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::span::Sampler;
 use crate::state::{self, Guard};
+use pollscope_wire::modules;
 use pollscope_wire::place::{self, Place};
 use pollscope_wire::session::{self, InfoValue, Options};
 use std::path::PathBuf;
@@ -155,6 +156,9 @@ impl Config {
         };
         if !resource.iter().any(|(key, _)| key == "service.instance.id") {
             session.info(true, "service.instance.id", &InfoValue::Str(uuid(session.id())));
+        }
+        for module in modules::loaded() {
+            session.module(&module);
         }
         match state::install(session, self.slow_poll_ns, self.sampler) {
             Ok(installed) => Guard { owner: installed.is_some() },

@@ -48,6 +48,7 @@ pub(crate) struct Recorder {
     /// A task that just ended here, or whose future is being dropped.
     pub completing: (Who, u64),
     pub parked_since: u64,
+    pub unparked_since: u64,
     rows: Vec<Option<Row>>,
     keys: HashMap<KeyPlace, u32, Mix>,
     callsites: HashMap<usize, u32, Mix>,
@@ -208,6 +209,7 @@ fn register(global: &'static Global, local: &Local, slot: &mut Option<Box<Record
         entered: Vec::with_capacity(16),
         completing: (Who::UNKNOWN, 0),
         parked_since: 0,
+        unparked_since: 0,
         rows: Vec::new(),
         keys: HashMap::with_hasher(Mix::default()),
         callsites: HashMap::with_hasher(Mix::default()),

@@ -1,11 +1,13 @@
 //! Runtimes: their threads are told apart by hooks, beside the user's own.
 
-use crate::recorder::{self, Kind};
+use crate::recorder::{self, KeyPlace, Kind, Recorder, add};
 use crate::state::{self, Global};
 use crate::task::{Birth, Recorded};
-use pollscope_wire::layout::{runtime as words, words as thread_words};
+use pollscope_wire::layout::{RowKind, row, runtime as words, words as thread_words};
 use pollscope_wire::record::{kind, task_kind};
+use pollscope_wire::session::Row;
 use pollscope_wire::sys;
+use pollscope_wire::table::KeyDef;
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
@@ -147,6 +149,13 @@ fn parked(alive: &Alive) {
     let now = recorder::with(|r| {
         let now = sys::tick();
         r.parked_since = now;
+        let since = std::mem::take(&mut r.unparked_since);
+        if since != 0
+            && let Some(row) = runtime_row(r)
+        {
+            add(&row[row::BUSY], now.saturating_sub(since));
+            Recorder::measure(row, row::FIRST_HISTOGRAM, now.saturating_sub(since));
+        }
         let since = now.saturating_sub(r.global.session.start_tick());
         r.handle.words[thread_words::PARK].store(since << 8 | 1, Ordering::Relaxed);
         now
@@ -160,12 +169,32 @@ fn unparked() {
     recorder::with(|r| {
         let now = sys::tick();
         let since = std::mem::take(&mut r.parked_since);
+        r.unparked_since = now;
         let word = now.saturating_sub(r.global.session.start_tick()) << 8;
         r.handle.words[thread_words::PARK].store(word, Ordering::Relaxed);
         if since != 0 {
-            r.handle.poll.write(kind::PARK, 0, now, &[now.saturating_sub(since)]);
+            let parked = now.saturating_sub(since);
+            r.handle.poll.write(kind::PARK, 0, now, &[parked]);
+            if let Some(row) = runtime_row(r) {
+                add(&row[row::POLLS], 1);
+                add(&row[row::IDLE], parked);
+                Recorder::measure(row, row::SECOND_HISTOGRAM, parked);
+            }
         }
     });
+}
+
+/// This thread's row of its runtime.
+fn runtime_row(r: &mut Recorder) -> Option<Row> {
+    let runtime = r.runtime;
+    if runtime == 0 {
+        return None;
+    }
+    let place = KeyPlace { location: 0, future: 0, name: 0, what: u32::MAX - 1, runtime };
+    let kind = RowKind::Runtime as u8;
+    let def = KeyDef { kind, runtime, callsite: 0, name: 0, future: 0, what: 0 };
+    let key = r.key(place, |global| global.session.key(def));
+    r.row(key)
 }
 
 fn numbers() -> &'static Mutex<HashMap<tokio::runtime::Id, u32>> {

@@ -42,6 +42,7 @@ pub fn swallow(dir: &Path) -> Result<Swallowed, OpenError> {
     let mut told = Swallowed::default();
     tables(&files, &mut told);
     entries(&mut files, &mut told);
+    note(&mut told, files.rows());
     rings(&mut files, &mut told);
     let _ = super::looks_dead(dir);
     Ok(told)
@@ -57,6 +58,9 @@ fn tables(files: &SessionFiles, told: &mut Swallowed) {
         told.interned += info.len() as u64;
     }
     note(told, files.counters());
+    if let Some(modules) = note(told, files.modules()) {
+        told.interned += modules.len() as u64;
+    }
     for id in 0..files.used(Section::Callsites).unwrap_or(0) as u32 {
         if let Some(callsite) = note(told, files.callsite(id)) {
             told.interned += 1;

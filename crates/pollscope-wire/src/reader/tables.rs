@@ -1,7 +1,8 @@
 //! What stands in `control`'s tables.
 
 use super::files::{RingPlace, SessionFiles};
-use crate::layout::{ChunkKind, RINGS, Section, callsite, chunk, key, thread, unpack};
+use crate::layout::{ChunkKind, RINGS, Section, callsite, chunk, key, module, thread, unpack};
+use crate::modules::{LONGEST_BUILD_ID, Module};
 use crate::record::name_text;
 use crate::seq::{self, Copied};
 use crate::session::InfoValue;
@@ -152,6 +153,25 @@ impl SessionFiles {
         let (future, what) = unpack(w[key::TYPE]);
         let partial = (kinds >> 8) as u8 != 0;
         Ok(Key { kind: kinds as u8, partial, runtime, callsite, name, future, what })
+    }
+
+    /// The modules that the service has told of; one whose path cannot be read has none.
+    pub fn modules(&self) -> io::Result<Vec<Module>> {
+        let used = self.used(Section::Modules)?;
+        let mut modules = Vec::new();
+        for index in 0..used {
+            let mut w = [0; module::WORDS];
+            self.entry(Section::Modules, index, &mut w)?;
+            let (length, path) = unpack(w[module::BUILD_ID_LEN]);
+            let id = w[module::BUILD_ID..].iter().flat_map(|word| word.to_ne_bytes());
+            modules.push(Module {
+                base: w[module::BASE],
+                end: w[module::END],
+                path: self.string(path).unwrap_or_default(),
+                build_id: id.take((length as usize).min(LONGEST_BUILD_ID)).collect(),
+            });
+        }
+        Ok(modules)
     }
 
     /// Reads a thread slot.

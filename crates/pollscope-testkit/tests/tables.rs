@@ -1,0 +1,72 @@
+//! What a session tells beside its rings: loaded modules, and counter rows of its runtimes.
+
+use pollscope_testkit::{Place, Service};
+use pollscope_wire::layout::{RowKind, row};
+use pollscope_wire::reader::SessionFiles;
+
+fn scripted(place: &Place, scenario: &str) -> (Service, SessionFiles) {
+    let mut service = Service::start(env!("CARGO_BIN_EXE_scripted"), place, &[scenario]);
+    service.ready();
+    let files = SessionFiles::open(&place.sessions()[0]).expect("the session opens");
+    (service, files)
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn modules_stand_where_the_kernel_mapped_them() {
+    let place = Place::new();
+    let (service, files) = scripted(&place, "times");
+    let modules = files.modules().expect("the table can be read");
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", service.pid())).expect("it lives");
+    let exe = env!("CARGO_BIN_EXE_scripted");
+    for (module, end_of_path) in [(&modules[0], exe), (find(&modules, "libc.so"), "libc.so.6")] {
+        let mut lines = maps.lines().filter(|line| line.ends_with(end_of_path));
+        let first = lines.next().and_then(|line| line.split('-').next()).expect("it is mapped");
+        assert_eq!(u64::from_str_radix(first, 16), Ok(module.base), "{}", module.path);
+        let code = maps.lines().find(|line| line.ends_with(end_of_path) && line.contains(" r-xp "));
+        let code = code.and_then(|line| line.split(['-', ' ']).nth(1)).expect("its code is mapped");
+        let end = u64::from_str_radix(code, 16).expect("an address");
+        assert_eq!(module.end.next_multiple_of(4096), end, "{}", module.path);
+    }
+    assert!(service.finish().success());
+}
+
+fn find<'a>(
+    modules: &'a [pollscope_wire::modules::Module],
+    name: &str,
+) -> &'a pollscope_wire::modules::Module {
+    modules.iter().find(|module| module.path.contains(name)).expect("the library is loaded")
+}
+
+#[test]
+fn a_runtimes_row_says_how_long_its_threads_were_parked() {
+    let place = Place::new();
+    // One worker, which by the script sleeps 70 ms and blocks 70 ms.
+    let (service, mut files) = scripted(&place, "times");
+    let header = files.header().expect("a header");
+    let rows = files.rows().expect("rows can be read");
+    let of_runtimes: Vec<_> = rows
+        .iter()
+        .filter(|(key, _)| files.key(**key).is_ok_and(|key| key.kind == RowKind::Runtime as u8))
+        .collect();
+    assert_eq!(of_runtimes.len(), 1, "one runtime");
+    let (key, sum) = of_runtimes[0];
+    assert_eq!(files.key(*key).map(|key| key.runtime).ok(), Some(1));
+    assert!(sum.get(row::POLLS) >= 2, "{} parks", sum.get(row::POLLS));
+    let parks: u64 = sum.histograms[1].iter().sum();
+    assert!(parks.abs_diff(sum.get(row::POLLS)) <= 1, "each park counts once in the histogram");
+    // Ticks by the header's clock: 70 ms of each, against the wall time since the session began.
+    let elapsed = pollscope_wire::sys::monotonic() - header.start_monotonic;
+    let ticks = elapsed_ticks(&header);
+    let milliseconds = |ticks_of: u64| (ticks_of as f64 / ticks as f64 * elapsed as f64 / 1e6) as u64;
+    assert!(milliseconds(sum.get(row::IDLE)) >= 65, "parked {} ms", milliseconds(sum.get(row::IDLE)));
+    assert!(milliseconds(sum.get(row::BUSY)) >= 65, "busy {} ms", milliseconds(sum.get(row::BUSY)));
+    assert!(sum.get(row::IDLE) + sum.get(row::BUSY) <= ticks, "one thread is not in two places");
+    assert!(service.finish().success());
+}
+
+/// Ticks since the session began: this process reads the same counter.
+fn elapsed_ticks(header: &pollscope_wire::reader::Header) -> u64 {
+    pollscope_wire::sys::clock_kind();
+    pollscope_wire::sys::tick() - header.start_tick
+}
