@@ -2,9 +2,9 @@
 //! below `pollscope.`, and three that `tracing-opentelemetry` made usual.
 
 pub use opentelemetry_semantic_conventions::attribute::{
-    CODE_FILE_PATH, CODE_FUNCTION_NAME, CODE_LINE_NUMBER, PROCESS_EXECUTABLE_PATH, PROCESS_PID,
-    SERVICE_INSTANCE_ID, SERVICE_NAME, TELEMETRY_SDK_LANGUAGE, TELEMETRY_SDK_NAME, TELEMETRY_SDK_VERSION,
-    THREAD_ID, THREAD_NAME,
+    CODE_FILE_PATH, CODE_FUNCTION_NAME, CODE_LINE_NUMBER, EXCEPTION_MESSAGE, PROCESS_EXECUTABLE_PATH,
+    PROCESS_PID, SERVICE_INSTANCE_ID, SERVICE_NAME, TELEMETRY_SDK_LANGUAGE, TELEMETRY_SDK_NAME,
+    TELEMETRY_SDK_VERSION, THREAD_ID, THREAD_NAME,
 };
 
 /// Instrumentation scope of every span.
@@ -37,5 +37,9 @@ pub const UNFINISHED: &str = "pollscope.unfinished";
 pub const TARGET: &str = "target";
 /// Level of an event, as `tracing` writes it.
 pub const LEVEL: &str = "level";
+/// An error, as a field of an event.
+pub const ERROR: &str = "error";
+/// Name of an event that tells of an error.
+pub const EXCEPTION: &str = "exception";
 /// An event's text.
 pub const MESSAGE: &str = "message";

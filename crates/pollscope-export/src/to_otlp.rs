@@ -10,6 +10,8 @@
 //!   itself always wins.
 //! - An event's name is its message, as in `tracing-opentelemetry`. A message over [`EVENT_NAME_LIMIT`] bytes
 //!   is cut in the name and stands whole in the attribute `message`.
+//! - An event that has a field `error` and no message is an `exception` event, and the field its
+//!   `exception.message`, as in `tracing-opentelemetry`.
 //! - `u64` values above `i64::MAX` become strings: OTLP has signed integers only.
 //! - A value that was cut counts as one dropped attribute of its span or event.
 
@@ -172,7 +174,13 @@ fn event(event: &SpanEvent) -> proto::span::Event {
         Value::Str(message) if &*attribute.key == names::MESSAGE && !message.is_empty() => Some(&**message),
         _ => None,
     });
-    let whole = message.unwrap_or(&event.callsite.name);
+    let has = |key: &str| event.attributes.iter().any(|attribute| &*attribute.key == key);
+    let exception = message.is_none() && has(names::ERROR);
+    let whole = match message {
+        Some(message) => message,
+        None if exception => names::EXCEPTION,
+        None => &event.callsite.name,
+    };
     let name = &whole[..whole.floor_char_boundary(EVENT_NAME_LIMIT)];
     let named_whole = message.is_some() && name.len() == whole.len();
 
@@ -180,8 +188,10 @@ fn event(event: &SpanEvent) -> proto::span::Event {
     all.add(names::LEVEL, text(level(event.callsite.severity)));
     all.add(names::TARGET, text(&event.callsite.target));
     for Attribute { key, value, .. } in &event.attributes {
-        if !(named_whole && &**key == names::MESSAGE) {
-            all.add(key, any(value));
+        match &**key {
+            names::MESSAGE if named_whole => {}
+            names::ERROR if exception => all.add(names::EXCEPTION_MESSAGE, any(value)),
+            key => all.add(key, any(value)),
         }
     }
     all.location(&event.callsite.location);

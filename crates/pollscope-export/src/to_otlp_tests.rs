@@ -204,6 +204,25 @@ fn an_event_is_named_by_its_message() {
 }
 
 #[test]
+fn an_event_with_an_error_and_no_message_is_an_exception() {
+    let event_of = |attributes| SpanEvent {
+        at: UnixNanos(5),
+        callsite: callsite("event src/orders.rs:41", 17),
+        attributes,
+    };
+    let error = || attribute("error", Value::Str("sold out".into()));
+    let mut told = place();
+    told.events =
+        vec![event_of(vec![error()]), event_of(vec![attribute("message", Value::Str("hm".into())), error()])];
+    let out = span(&told).unwrap();
+    let exception = shown(&out.events[0].attributes);
+    assert_eq!((&*out.events[0].name, &*exception["exception.message"]), ("exception", "\"sold out\""));
+    assert!(!exception.contains_key("error"));
+    let said = shown(&out.events[1].attributes);
+    assert_eq!((&*out.events[1].name, &*said["error"]), ("hm", "\"sold out\""));
+}
+
+#[test]
 fn links_kinds_and_status_follow_opentelemetry() {
     let mut served = place();
     served.kind = SpanKind::Server;

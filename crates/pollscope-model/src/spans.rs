@@ -517,7 +517,7 @@ impl Spans {
         let (special, attributes) = Special::take(attributes.into_iter().map(|timed| timed.attribute));
         let end = span.end.as_ref();
         let said = end.map_or(Status::Error, |end| end.status);
-        let (status, mut status_message) = special.status(said);
+        let (status, mut status_message) = special.status(said, &span.events);
         let unfinished = end.is_none();
         if unfinished {
             status_message = Some(

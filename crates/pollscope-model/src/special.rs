@@ -2,7 +2,7 @@
 //! mean in `tracing-opentelemetry`.
 
 use crate::event::{Attribute, SpanSource, Status, Value};
-use crate::span::SpanKind;
+use crate::span::{SpanEvent, SpanKind};
 use std::sync::Arc;
 
 /// What a span's special fields said.
@@ -50,12 +50,28 @@ impl Special {
     }
 
     /// Status and message, given the status by outcome. A message belongs to an error, and makes it one if
-    /// nothing else was said.
-    pub(crate) fn status(&self, outcome: Status) -> (Status, Option<Arc<str>>) {
+    /// nothing else was said; so does an event that tells of an error.
+    pub(crate) fn status(&self, outcome: Status, events: &[SpanEvent]) -> (Status, Option<Arc<str>>) {
         let said = self.status.unwrap_or(outcome);
-        let status = if said == Status::Unset && self.message.is_some() { Status::Error } else { said };
-        (status, self.message.clone().filter(|_| status == Status::Error))
+        let message = self.message.as_ref().or_else(|| events.iter().rev().find_map(error_text));
+        let failed = message.is_some() || events.iter().any(|event| event.callsite.severity >= ERROR);
+        let status = if said == Status::Unset && failed { Status::Error } else { said };
+        (status, message.filter(|_| status == Status::Error).cloned())
     }
+}
+
+/// OpenTelemetry's severity number from which an event is an error.
+const ERROR: u8 = 17;
+
+/// The error that an event tells of: a field `error`, with no message beside it.
+fn error_text(event: &SpanEvent) -> Option<&Arc<str>> {
+    let text = |key: &str| {
+        event.attributes.iter().find_map(|attribute| match &attribute.value {
+            Value::Str(text) if &*attribute.key == key => Some(text),
+            _ => None,
+        })
+    };
+    text("error").filter(|_| text("message").is_none())
 }
 
 fn kind(text: &str) -> Option<SpanKind> {
@@ -77,6 +93,8 @@ fn status(text: &str) -> Option<Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Callsite;
+    use crate::time::UnixNanos;
 
     fn taken(fields: &[(&str, &str)]) -> (Special, Vec<String>) {
         let attributes = fields.iter().map(|(key, value)| Attribute {
@@ -100,14 +118,38 @@ mod tests {
         assert_eq!(rest, ["order"]);
         assert_eq!(special.name.as_deref(), Some("GET /orders"));
         assert_eq!(special.kind(SpanSource::Code), SpanKind::Server);
-        assert_eq!(special.status(Status::Ok), (Status::Error, Some("sold out".into())));
+        assert_eq!(special.status(Status::Ok, &[]), (Status::Error, Some("sold out".into())));
     }
 
     #[test]
     fn a_message_makes_an_error_unless_the_span_is_said_to_be_right() {
         let (special, _) = taken(&[("otel.status_message", "late")]);
-        assert_eq!(special.status(Status::Unset), (Status::Error, Some("late".into())));
-        assert_eq!(special.status(Status::Ok), (Status::Ok, None));
+        assert_eq!(special.status(Status::Unset, &[]), (Status::Error, Some("late".into())));
+        assert_eq!(special.status(Status::Ok, &[]), (Status::Ok, None));
+    }
+
+    #[test]
+    fn an_event_that_tells_of_an_error_makes_one_unless_the_span_is_said_to_be_right() {
+        let event = |severity, fields: &[(&str, &str)]| SpanEvent {
+            at: UnixNanos(1),
+            callsite: Arc::new(Callsite { severity, ..Callsite::default() }),
+            attributes: fields
+                .iter()
+                .map(|(key, value)| Attribute {
+                    key: (*key).into(),
+                    value: Value::Str((*value).into()),
+                    cut: None,
+                })
+                .collect(),
+        };
+        let (plain, _) = taken(&[]);
+        let status = |event| plain.status(Status::Unset, &[event]);
+        assert_eq!(status(event(9, &[("message", "fine")])), (Status::Unset, None));
+        assert_eq!(status(event(17, &[("message", "bad")])), (Status::Error, None));
+        assert_eq!(status(event(9, &[("error", "late")])), (Status::Error, Some("late".into())));
+        assert_eq!(status(event(9, &[("error", "late"), ("message", "again")])), (Status::Unset, None));
+        let (right, _) = taken(&[("otel.status_code", "ok")]);
+        assert_eq!(right.status(Status::Unset, &[event(17, &[("error", "late")])]), (Status::Ok, None));
     }
 
     #[test]
@@ -115,6 +157,6 @@ mod tests {
         let (special, rest) = taken(&[("otel.kind", "sideways"), ("otel.status_code", "fine")]);
         assert_eq!(rest, ["otel.kind", "otel.status_code"]);
         assert_eq!(special.kind(SpanSource::Client), SpanKind::Client);
-        assert_eq!(special.status(Status::Unset), (Status::Unset, None));
+        assert_eq!(special.status(Status::Unset, &[]), (Status::Unset, None));
     }
 }

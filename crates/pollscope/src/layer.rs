@@ -6,8 +6,8 @@
 use crate::recorder;
 use crate::span::attribute::{self, FieldValue};
 use crate::span::{Context as SpanContext, OpenSpan};
-use pollscope_wire::layout::{Counter, pack};
-use pollscope_wire::record::{kind, source, span as flags};
+use pollscope_wire::layout::Counter;
+use pollscope_wire::record::source;
 use pollscope_wire::sys;
 use pollscope_wire::table::CallsiteDef;
 use std::fmt;
@@ -77,36 +77,21 @@ impl Visit for Fields {
     }
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
         self.0.push((field.name(), value.to_string().into()));
+        self.0.push(("exception.message", value.to_string().into()));
+        let sources = std::iter::successors(value.source(), |error| error.source());
+        let chain: Vec<String> = sources.map(ToString::to_string).collect();
+        if !chain.is_empty() {
+            self.0.push(("exception.stacktrace", chain.join("\n").into()));
+        }
     }
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.0.push((field.name(), format!("{value:?}").into()));
     }
 }
 
-impl Fields {
-    /// Status that the fields say, as tracing-opentelemetry reads them.
-    fn status(&self) -> u16 {
-        let mut bits = 0;
-        for (key, value) in &self.0 {
-            match (*key, value) {
-                ("otel.status_code", FieldValue::Str(code)) => {
-                    bits |= match code.to_ascii_lowercase().as_str() {
-                        "error" => flags::ERROR,
-                        "ok" => flags::OK,
-                        _ => 0,
-                    }
-                }
-                ("error", FieldValue::Bool(false)) => {}
-                ("error", _) => bits |= flags::ERROR,
-                _ => {}
-            }
-        }
-        bits
-    }
-}
-
-fn severity(level: &Level) -> u8 {
-    match *level {
+/// OpenTelemetry's severity number of a level.
+pub const fn severity(level: Level) -> u8 {
+    match level {
         Level::TRACE => 1,
         Level::DEBUG => 5,
         Level::INFO => 9,
@@ -124,7 +109,7 @@ fn callsite(r: &mut recorder::Recorder, metadata: &'static Metadata<'static>, wh
             file: metadata.file().unwrap_or(""),
             line: metadata.line().unwrap_or(0),
             column: 0,
-            severity: severity(metadata.level()),
+            severity: severity(*metadata.level()),
         })
     })
 }
@@ -145,14 +130,12 @@ where
         let mut fields = Fields::default();
         attrs.record(&mut fields);
         let explicit = attrs.parent().and_then(|parent| context_of(parent, &ctx));
-        let status = fields.status();
         let open = recorder::with(|r| {
             let now = sys::tick();
             let parent = if attrs.is_contextual() { r.entered.last().copied() } else { explicit };
             let callsite = callsite(r, attrs.metadata(), 2);
             let task = r.frame.task;
             let span = OpenSpan::open_under(r, parent, None, callsite, 0, source::CODE, task, now);
-            span.mark(status);
             for (key, value) in &fields.0 {
                 attribute::of_span(r, &span, key, value, now);
             }
@@ -169,7 +152,6 @@ where
         let Some(span) = ctx.span(id) else { return };
         let extensions = span.extensions();
         let Some(open) = extensions.get::<OpenSpan>() else { return };
-        open.mark(fields.status());
         recorder::with(|r| {
             let now = sys::tick();
             for (key, value) in &fields.0 {
@@ -180,9 +162,10 @@ where
 
     fn on_follows_from(&self, id: &Id, follows: &Id, ctx: Context<'_, S>) {
         let Some(to) = context_of(follows, &ctx) else { return };
-        let Some(of) = context_of(id, &ctx) else { return };
-        let body = [of.local, to.local, to.trace as u64, (to.trace >> 64) as u64, to.span];
-        recorder::with(|r| r.handle.span.write(kind::LINK, 0, sys::tick(), &body));
+        let Some(span) = ctx.span(id) else { return };
+        let extensions = span.extensions();
+        let Some(open) = extensions.get::<OpenSpan>() else { return };
+        recorder::with(|r| open.link(r, to));
     }
 
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
@@ -193,15 +176,10 @@ where
         event.record(&mut fields);
         let explicit = event.parent().and_then(|parent| context_of(parent, &ctx));
         recorder::with(|r| {
-            let now = sys::tick();
             let span = if event.is_contextual() { r.entered.last().copied() } else { explicit };
             let span = span.map_or(0, |context| context.local);
             let callsite = callsite(r, event.metadata(), 3);
-            let body = [span, pack(callsite, fields.0.len() as u32)];
-            r.handle.span.write(kind::EVENT, 0, now, &body);
-            for (key, value) in &fields.0 {
-                attribute::of_event(r, span, key, value, now);
-            }
+            attribute::event(r, span, callsite, &fields.0);
         });
     }
 
@@ -230,12 +208,18 @@ where
     }
 }
 
+/// The context of one of tracing's spans, as its subscriber knows it.
+pub(crate) fn context_in(dispatch: &tracing::Dispatch, id: &Id) -> Option<SpanContext> {
+    let registry = dispatch.downcast_ref::<tracing_subscriber::Registry>()?;
+    registry.span(id)?.extensions().get::<OpenSpan>().map(OpenSpan::context)
+}
+
 /// Gives a tracing span a parent in another process, before it is entered.
 #[cfg(feature = "tower")]
 pub(crate) fn attach(span: &tracing::Span, remote: crate::span::RemoteParent) {
     span.with_subscriber(|(id, dispatch)| {
         let Some(registry) = dispatch.downcast_ref::<tracing_subscriber::Registry>() else { return };
-        let Some(span) = tracing_subscriber::registry::LookupSpan::span(registry, id) else { return };
+        let Some(span) = registry.span(id) else { return };
         if let Some(open) = span.extensions().get::<OpenSpan>() {
             recorder::with(|r| open.attach(r, remote));
         }

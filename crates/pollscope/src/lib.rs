@@ -47,10 +47,15 @@ pub fn init() -> Guard {
 /// What the macros expand to; not for use by hand.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::runtime::run_main;
+    #[cfg(feature = "tracing")]
+    pub use crate::layer::severity;
+    pub use crate::runtime::{run_main, run_main_local};
+    pub use crate::span::attribute::{FieldValue, Value};
     pub use crate::span::direct::{
-        CallsiteStatic, DirectSpan, FieldValue, Instrumented, Observed, debug, display,
+        CallsiteStatic, DirectSpan, Instrumented, Observed, debug, display, result_error, text_by_debug,
+        text_by_display,
     };
-    pub use crate::span::result_error;
+    pub use crate::span::{Parent, SpanRef};
+    pub use crate::state::is_recording;
     pub use tokio;
 }

@@ -14,7 +14,7 @@ use std::io;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
+use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime, Runtime, RuntimeFlavor};
 
 type Callback = Arc<dyn Fn() + Send + Sync>;
 
@@ -68,6 +68,19 @@ impl RuntimeBuilder<'_> {
 
     /// Builds the runtime.
     pub fn build(self) -> io::Result<Runtime> {
+        self.build_by(Builder::build, Runtime::handle)
+    }
+
+    /// Builds a runtime of this thread alone, as [`Builder::build_local`] does.
+    pub fn build_local(self) -> io::Result<LocalRuntime> {
+        self.build_by(|builder| builder.build_local(LocalOptions::default()), LocalRuntime::handle)
+    }
+
+    fn build_by<R>(
+        self,
+        build: impl FnOnce(&mut Builder) -> io::Result<R>,
+        handle: impl FnOnce(&R) -> &Handle,
+    ) -> io::Result<R> {
         let RuntimeBuilder { inner, name, start, stop, park, unpark } = self;
         let number = Arc::new(AtomicU32::new(0));
         let of_threads = number.clone();
@@ -103,12 +116,13 @@ impl RuntimeBuilder<'_> {
         if let Some(global) = state::recording() {
             number.store(reserve(global, name.as_deref()), Ordering::Relaxed);
         }
-        let runtime = inner.build()?;
+        let runtime = build(inner)?;
         let number = number.load(Ordering::Relaxed);
         if let Some(global) = state::recording() {
-            describe(global, number, runtime.handle());
-            numbers().lock().unwrap_or_else(PoisonError::into_inner).insert(runtime.handle().id(), number);
-            let _ = alive.runtime.set((runtime.handle().metrics(), number));
+            let handle = handle(&runtime);
+            describe(global, number, handle);
+            numbers().lock().unwrap_or_else(PoisonError::into_inner).insert(handle.id(), number);
+            let _ = alive.runtime.set((handle.metrics(), number));
         }
         Ok(runtime)
     }
@@ -235,19 +249,42 @@ pub(crate) fn current_number(global: &Global) -> u32 {
 /// Runs main's future: opens the session, builds the runtime, and closes the session when all is over.
 #[track_caller]
 pub fn run_main<F: Future>(builder: &mut Builder, service: Option<&str>, future: F) -> F::Output {
-    let mut config = crate::Config::from_env();
-    if let Some(name) = service {
-        config = config.service(name);
+    let _guard = open_session(service);
+    let runtime = built(runtime(builder).build());
+    runtime.block_on(of_main(runtime.handle(), future))
+}
+
+/// The same on a runtime of this thread alone, where main may call `spawn_local`.
+#[track_caller]
+pub fn run_main_local<F: Future>(builder: &mut Builder, service: Option<&str>, future: F) -> F::Output {
+    let _guard = open_session(service);
+    let runtime = built(runtime(builder).build_local());
+    runtime.block_on(of_main(runtime.handle(), future))
+}
+
+fn open_session(service: Option<&str>) -> state::Guard {
+    let config = crate::Config::from_env();
+    match service {
+        Some(name) => config.service(name),
+        None => config,
     }
-    let _guard = config.init();
-    let runtime = match runtime(builder).build() {
+    .init()
+}
+
+#[track_caller]
+fn built<R>(runtime: io::Result<R>) -> R {
+    match runtime {
         Ok(runtime) => runtime,
         Err(error) => panic!("failed building the runtime: {error}"),
-    };
-    let number = state::recording().and_then(|_| {
-        numbers().lock().unwrap_or_else(PoisonError::into_inner).get(&runtime.handle().id()).copied()
-    });
+    }
+}
+
+/// Main's future as a task, on a thread that is known as main's from now on.
+#[track_caller]
+fn of_main<F: Future>(handle: &Handle, future: F) -> Recorded<F> {
+    let number = state::recording()
+        .and_then(|_| numbers().lock().unwrap_or_else(PoisonError::into_inner).get(&handle.id()).copied());
     recorder::set_kind(Kind { kind: Kind::MAIN, runtime: number.unwrap_or(0) });
     let birth = Birth { kind: task_kind::MAIN, name: "main", location: Location::caller(), detached: false };
-    runtime.block_on(Recorded::new(future, birth))
+    Recorded::new(future, birth)
 }

@@ -5,11 +5,12 @@
 pub(crate) mod attribute;
 mod context;
 pub mod direct;
+mod refer;
 mod sampler;
 
 pub(crate) use context::Context;
 pub use context::{Current, current};
-pub use direct::result_error;
+pub use refer::{Parent, SpanRef};
 pub(crate) use sampler::Sampler;
 
 use crate::recorder::{KeyPlace, Recorder, add};
@@ -207,6 +208,12 @@ impl OpenSpan {
         let body =
             [self.open.span, remote.trace as u64, (remote.trace >> 64) as u64, self.span_id, remote.span];
         r.handle.span.write(kind::SPAN_IDS, bits as u16, sys::tick(), &body);
+    }
+
+    /// Links another span.
+    pub fn link(&self, r: &mut Recorder, to: Context) {
+        let body = [self.open.span, to.local, to.trace as u64, (to.trace >> 64) as u64, to.span];
+        r.handle.span.write(kind::LINK, 0, sys::tick(), &body);
     }
 
     /// Enters it on this thread.

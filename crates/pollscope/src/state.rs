@@ -40,6 +40,12 @@ pub(crate) fn recording() -> Option<&'static Global> {
     GLOBAL.get().filter(|global| global.is_on())
 }
 
+/// Whether this process records.
+#[inline]
+pub fn is_recording() -> bool {
+    recording().is_some()
+}
+
 /// Installs the session. The first one counts; `None` if there is one already.
 pub(crate) fn install(
     session: &'static Session,

@@ -91,19 +91,18 @@ impl<'a> Builder<'a> {
         self
     }
 
-    #[track_caller]
-    fn birth(&self, kind: u8) -> Birth<'a> {
-        Birth { kind, name: self.name, location: Location::caller(), detached: self.detached }
+    fn birth(&self, kind: u8, location: &'static Location<'static>) -> Birth<'a> {
+        Birth { kind, name: self.name, location, detached: self.detached }
     }
 
     #[track_caller]
     pub(crate) fn recorded<F: Future>(self, future: F) -> Recorded<F> {
-        Recorded::new(future, self.birth(task_kind::SPAWNED))
+        Recorded::new(future, self.birth(task_kind::SPAWNED, Location::caller()))
     }
 
     #[track_caller]
     pub(crate) fn recorded_local<F: Future>(self, future: F) -> Recorded<F> {
-        Recorded::new(future, self.birth(task_kind::LOCAL))
+        Recorded::new(future, self.birth(task_kind::LOCAL, Location::caller()))
     }
 
     /// Spawns on the current runtime.
@@ -113,7 +112,16 @@ impl<'a> Builder<'a> {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let future = self.recorded(future);
+        self.spawn_at(future, Location::caller())
+    }
+
+    /// Spawns on the current runtime, as if at another place.
+    pub(crate) fn spawn_at<F>(self, future: F, location: &'static Location<'static>) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let future = Recorded::new(future, self.birth(task_kind::SPAWNED, location));
         let task = future.id();
         JoinHandle::new(wrapped(|| tokio::spawn(future)), task)
     }

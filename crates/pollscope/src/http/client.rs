@@ -2,28 +2,35 @@
 
 use super::context::{write, write_state};
 use super::server::STATE;
-use crate::span::direct::{CallsiteStatic, DirectSpan, FieldValue};
+use crate::span::direct::{DirectSpan, FieldValue};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use pollscope_wire::record::{source, span as flags};
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tower_layer::Layer;
 use tower_service::Service;
 
-static CALLSITE: CallsiteStatic =
-    CallsiteStatic { name: "HTTP", target: "pollscope::http", file: file!(), line: line!(), severity: 9 };
-
 /// A tower layer that records each outgoing request as a client span and writes `traceparent`.
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct ClientLayer;
+#[derive(Clone, Copy, Debug)]
+pub struct ClientLayer {
+    location: &'static Location<'static>,
+}
 
 impl ClientLayer {
-    /// The layer.
+    /// The layer; requests are shown as made where this is called.
+    #[track_caller]
     pub fn new() -> ClientLayer {
-        ClientLayer
+        ClientLayer { location: Location::caller() }
+    }
+}
+
+impl Default for ClientLayer {
+    #[track_caller]
+    fn default() -> Self {
+        ClientLayer::new()
     }
 }
 
@@ -31,7 +38,7 @@ impl<S> Layer<S> for ClientLayer {
     type Service = ClientService<S>;
 
     fn layer(&self, inner: S) -> ClientService<S> {
-        ClientService { inner }
+        ClientService { inner, location: self.location }
     }
 }
 
@@ -39,6 +46,7 @@ impl<S> Layer<S> for ClientLayer {
 #[derive(Clone, Debug)]
 pub struct ClientService<S> {
     inner: S,
+    location: &'static Location<'static>,
 }
 
 impl<S, B, R> Service<Request<B>> for ClientService<S>
@@ -68,7 +76,7 @@ where
         if let Some(port) = uri.port_u16() {
             fields.push(("server.port", FieldValue::from(port)));
         }
-        let span = DirectSpan::open_as(&CALLSITE, source::CLIENT, None, &fields);
+        let span = DirectSpan::of_request(self.location, source::CLIENT, None, &fields);
         if let Some(context) = span.context() {
             write(request.headers_mut(), context.trace, context.span, context.sampled);
         }

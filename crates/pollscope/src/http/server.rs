@@ -1,7 +1,7 @@
 //! The layer for servers: each request is a task inside its connection's, and a server span.
 
 use super::context::{Remote, extract};
-use crate::span::direct::{CallsiteStatic, DirectSpan, FieldValue};
+use crate::span::direct::{DirectSpan, FieldValue};
 use crate::task::{Birth, Recorded};
 use http::{HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
@@ -12,9 +12,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tower_layer::Layer;
 use tower_service::Service;
-
-static CALLSITE: CallsiteStatic =
-    CallsiteStatic { name: "HTTP", target: "pollscope::http", file: file!(), line: line!(), severity: 9 };
 
 tokio::task_local! {
     /// The caller's `tracestate`, to be passed on.
@@ -82,7 +79,7 @@ where
         ];
         let state = remote.as_ref().and_then(|remote: &Remote| remote.state.clone());
         let parent = remote.map(|remote| remote.parent);
-        let span = DirectSpan::open_as(&CALLSITE, source::SERVER, parent, &fields);
+        let span = DirectSpan::of_request(self.location, source::SERVER, parent, &fields);
         let birth =
             Birth { kind: task_kind::REQUEST, name: method, location: self.location, detached: false };
         let future = span.as_current(|| self.inner.call(request));

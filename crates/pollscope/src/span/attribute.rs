@@ -5,6 +5,7 @@ use super::OpenSpan;
 use crate::recorder::Recorder;
 use pollscope_wire::layout::{Counter, pack};
 use pollscope_wire::record::{VALUE_MAX, VALUE_PART, kind, value};
+use pollscope_wire::sys;
 use std::borrow::Cow;
 
 /// Attributes of one span at most, as OpenTelemetry's default has it.
@@ -23,6 +24,8 @@ pub enum FieldValue<'a> {
     F64(f64),
     /// Truth value.
     Bool(bool),
+    /// Nothing: no attribute.
+    Empty,
 }
 
 macro_rules! from_number {
@@ -52,15 +55,137 @@ impl<'a> From<&'a str> for FieldValue<'a> {
     }
 }
 
-impl<'a> From<&'a String> for FieldValue<'a> {
-    fn from(value: &'a String) -> Self {
-        FieldValue::Str(Cow::Borrowed(value))
-    }
-}
-
 impl From<String> for FieldValue<'_> {
     fn from(value: String) -> Self {
         FieldValue::Str(Cow::Owned(value))
+    }
+}
+
+/// What can be recorded as it is: numbers, truth values, texts, errors, and references and options of these.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be recorded as it is",
+    label = "this field's value has no plain form",
+    note = "record it by its `Debug` (`field = ?value`) or its `Display` (`field = %value`), or skip it"
+)]
+pub trait Value {
+    /// The value, formatted.
+    fn value(&self) -> FieldValue<'_>;
+}
+
+macro_rules! value_of_number {
+    ($($ty:ty),* $(,)?) => {$(
+        impl Value for $ty {
+            fn value(&self) -> FieldValue<'_> {
+                FieldValue::from(*self)
+            }
+        }
+    )*};
+}
+value_of_number!(i8, i16, i32, i64, isize, u8, u16, u32, u64, usize, f32, f64, bool);
+
+macro_rules! value_of_nonzero {
+    ($($ty:ident),* $(,)?) => {$(
+        impl Value for std::num::$ty {
+            fn value(&self) -> FieldValue<'_> {
+                FieldValue::from(self.get())
+            }
+        }
+    )*};
+}
+value_of_nonzero!(
+    NonZeroI8,
+    NonZeroI16,
+    NonZeroI32,
+    NonZeroI64,
+    NonZeroIsize,
+    NonZeroU8,
+    NonZeroU16,
+    NonZeroU32,
+    NonZeroU64,
+    NonZeroUsize
+);
+
+macro_rules! value_by_text {
+    ($($ty:ty),* $(,)?) => {$(
+        impl Value for $ty {
+            fn value(&self) -> FieldValue<'_> {
+                FieldValue::from(self.to_string())
+            }
+        }
+    )*};
+}
+// OpenTelemetry has no wider numbers than 64 bits.
+value_by_text!(
+    i128,
+    u128,
+    std::num::NonZeroI128,
+    std::num::NonZeroU128,
+    std::fmt::Arguments<'_>,
+    dyn std::error::Error + 'static,
+    dyn std::error::Error + Send + 'static,
+    dyn std::error::Error + Sync + 'static,
+    dyn std::error::Error + Send + Sync + 'static,
+);
+
+impl Value for str {
+    fn value(&self) -> FieldValue<'_> {
+        FieldValue::from(self)
+    }
+}
+
+impl Value for String {
+    fn value(&self) -> FieldValue<'_> {
+        FieldValue::from(self.as_str())
+    }
+}
+
+impl Value for Cow<'_, str> {
+    fn value(&self) -> FieldValue<'_> {
+        FieldValue::Str(Cow::Borrowed(self))
+    }
+}
+
+impl<T: Value> Value for std::num::Wrapping<T> {
+    fn value(&self) -> FieldValue<'_> {
+        self.0.value()
+    }
+}
+
+impl<T: Value> Value for Option<T> {
+    fn value(&self) -> FieldValue<'_> {
+        self.as_ref().map_or(FieldValue::Empty, Value::value)
+    }
+}
+
+macro_rules! value_behind {
+    ($($ty:ty),* $(,)?) => {$(
+        impl<T: Value + ?Sized> Value for $ty {
+            fn value(&self) -> FieldValue<'_> {
+                (**self).value()
+            }
+        }
+    )*};
+}
+value_behind!(&T, &mut T, Box<T>, std::sync::Arc<T>, std::rc::Rc<T>);
+
+#[cfg(feature = "tracing")]
+impl Value for tracing::field::Empty {
+    fn value(&self) -> FieldValue<'_> {
+        FieldValue::Empty
+    }
+}
+
+#[cfg(feature = "tracing")]
+impl<T: std::fmt::Debug> Value for tracing::field::DebugValue<T> {
+    fn value(&self) -> FieldValue<'_> {
+        FieldValue::from(format!("{self:?}"))
+    }
+}
+
+#[cfg(feature = "tracing")]
+impl<T: std::fmt::Display> Value for tracing::field::DisplayValue<T> {
+    fn value(&self) -> FieldValue<'_> {
+        FieldValue::from(self.to_string())
     }
 }
 
@@ -72,6 +197,9 @@ pub(crate) fn of_span(
     value: &FieldValue<'_>,
     now: u64,
 ) {
+    if *value == FieldValue::Empty {
+        return;
+    }
     if span.admit_attribute(LIMIT) {
         write(r, span.local(), key, value, 0, now);
     } else {
@@ -79,15 +207,20 @@ pub(crate) fn of_span(
     }
 }
 
-/// Records an attribute of the event before it.
-#[cfg(feature = "tracing")]
-pub(crate) fn of_event(r: &mut Recorder, span: u64, key: &'static str, value: &FieldValue<'_>, now: u64) {
-    write(r, span, key, value, value::OF_EVENT, now);
+/// Records an event of a span, or of none.
+pub(crate) fn event(r: &mut Recorder, span: u64, callsite: u32, fields: &[(&'static str, FieldValue<'_>)]) {
+    let now = sys::tick();
+    let count = fields.iter().filter(|(_, value)| *value != FieldValue::Empty).count();
+    r.handle.span.write(kind::EVENT, 0, now, &[span, pack(callsite, count as u32)]);
+    for (key, value) in fields {
+        write(r, span, key, value, value::OF_EVENT, now);
+    }
 }
 
 fn write(r: &mut Recorder, span: u64, key: &'static str, field: &FieldValue<'_>, flags: u16, now: u64) {
     let key = r.static_string(key);
     let (ty, bits) = match field {
+        FieldValue::Empty => return,
         FieldValue::Str(text) => return write_text(r, span, key, text, flags, now),
         FieldValue::I64(n) => (value::I64, *n as u64),
         FieldValue::U64(n) => (value::U64, *n),

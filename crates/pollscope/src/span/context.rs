@@ -4,16 +4,17 @@ use crate::recorder;
 
 /// What a span's children need of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Context {
-    pub local: u64,
-    pub trace: u128,
-    pub span: u64,
-    pub sampled: bool,
+pub struct Context {
+    pub(crate) local: u64,
+    pub(crate) trace: u128,
+    pub(crate) span: u64,
+    pub(crate) sampled: bool,
 }
 
 /// The current span and task, as [`current`] found them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Current {
+    pub(super) local: u64,
     trace: u128,
     span: u64,
     sampled: bool,
@@ -47,6 +48,7 @@ pub fn current() -> Current {
     recorder::with(|r| {
         let span = r.entered.last();
         Current {
+            local: span.map_or(0, |span| span.local),
             trace: span.map_or(0, |span| span.trace),
             span: span.map_or(0, |span| span.span),
             sampled: span.is_some_and(|span| span.sampled),

@@ -1,6 +1,8 @@
 //! Spans that need no subscriber: what `#[pollscope::instrument]` expands to.
 
-use super::{OpenSpan, RemoteParent, attribute};
+#[cfg(feature = "tower")]
+use super::RemoteParent;
+use super::{OpenSpan, Parent, SpanRef, attribute};
 use crate::recorder::{self, Recorder};
 pub use crate::span::attribute::FieldValue;
 use pin_project_lite::pin_project;
@@ -9,6 +11,8 @@ use pollscope_wire::sys;
 use pollscope_wire::table::CallsiteDef;
 use std::fmt::{Debug, Display};
 use std::future::Future;
+#[cfg(feature = "tower")]
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -28,10 +32,10 @@ pub struct CallsiteStatic {
 }
 
 impl CallsiteStatic {
-    pub(crate) fn id(&'static self, r: &mut Recorder) -> u32 {
+    fn id(&'static self, r: &mut Recorder, kind: u8) -> u32 {
         r.callsite(self as *const _ as usize, |global| {
             global.session.callsite(&CallsiteDef {
-                kind: 2,
+                kind,
                 name: self.name,
                 target: self.target,
                 file: self.file,
@@ -49,21 +53,62 @@ pub struct DirectSpan {
     open: Option<OpenSpan>,
 }
 
+/// The callsite of requests at the place where their layer was made.
+#[cfg(feature = "tower")]
+fn request_callsite(r: &mut Recorder, location: &'static Location<'static>) -> u32 {
+    // An odd address: what is spawned at the same place has a callsite of its own.
+    r.callsite(location as *const _ as usize | 1, |global| {
+        global.session.callsite(&CallsiteDef {
+            kind: 2,
+            name: "HTTP",
+            target: "pollscope::http",
+            file: location.file(),
+            line: location.line(),
+            column: location.column(),
+            severity: 9,
+        })
+    })
+}
+
 impl DirectSpan {
-    /// Opens a child of the current span, or a root.
-    pub fn open(callsite: &'static CallsiteStatic, fields: &[(&'static str, FieldValue<'_>)]) -> DirectSpan {
-        DirectSpan::open_as(callsite, source::CODE, None, fields)
+    /// No span.
+    pub const NONE: DirectSpan = DirectSpan { open: None };
+
+    /// Opens a child of `parent`.
+    pub fn open(
+        callsite: &'static CallsiteStatic,
+        parent: Parent,
+        fields: &[(&'static str, FieldValue<'_>)],
+    ) -> DirectSpan {
+        let open = recorder::with(|r| {
+            let now = sys::tick();
+            let id = callsite.id(r, 2);
+            let parent = match parent {
+                Parent::Current => r.entered.last().copied(),
+                Parent::Root => None,
+                Parent::Of(context) => Some(context),
+            };
+            let task = r.frame.task;
+            let span = OpenSpan::open_under(r, parent, None, id, 0, source::CODE, task, now);
+            for (key, value) in fields {
+                attribute::of_span(r, &span, key, value, now);
+            }
+            span
+        });
+        DirectSpan { open }
     }
 
-    pub(crate) fn open_as(
-        callsite: &'static CallsiteStatic,
+    /// Opens the span of a request under its caller's, else under the current one.
+    #[cfg(feature = "tower")]
+    pub(crate) fn of_request(
+        location: &'static Location<'static>,
         source: u8,
         remote: Option<RemoteParent>,
         fields: &[(&'static str, FieldValue<'_>)],
     ) -> DirectSpan {
         let open = recorder::with(|r| {
             let now = sys::tick();
-            let id = callsite.id(r);
+            let id = request_callsite(r, location);
             // A request served belongs to its caller, not to what the connection does.
             let parent = if remote.is_some() { None } else { r.entered.last().copied() };
             let task = r.frame.task;
@@ -83,12 +128,25 @@ impl DirectSpan {
         }
     }
 
-    /// Records an error: its text, and the span's status.
-    pub fn error(&self, text: &str) {
+    /// Links each of `causes`.
+    pub fn follows_from<C: SpanRef>(&self, causes: impl IntoIterator<Item = C>) {
+        let Some(span) = &self.open else { return };
+        for cause in causes {
+            if let Some(cause) = cause.context() {
+                recorder::with(|r| span.link(r, cause));
+            }
+        }
+    }
+
+    /// Records an error as an event, and marks the span.
+    pub fn error(&self, callsite: &'static CallsiteStatic, text: &str) {
         if let Some(span) = &self.open {
             span.mark(flags::ERROR);
+            recorder::with(|r| {
+                let id = callsite.id(r, 3);
+                attribute::event(r, span.local(), id, &[("error", FieldValue::from(text))]);
+            });
         }
-        self.record("error", FieldValue::from(text));
     }
 
     /// Runs a closure within the span.
@@ -121,8 +179,8 @@ impl DirectSpan {
         run()
     }
 
-    #[cfg(feature = "tower")]
-    pub(crate) fn is_recorded(&self) -> bool {
+    /// Whether it is a span.
+    pub fn is_recorded(&self) -> bool {
         self.open.is_some()
     }
 
@@ -209,7 +267,7 @@ impl<F: Future> Future for Observed<F> {
         let mut inner = self.project().inner;
         let polled = inner.as_mut().poll(cx);
         polled.map(|output| {
-            let span = std::mem::replace(inner.project().span, DirectSpan { open: None });
+            let span = std::mem::replace(inner.project().span, DirectSpan::NONE);
             (output, span)
         })
     }
@@ -238,10 +296,24 @@ pub fn display(value: &dyn Display) -> FieldValue<'static> {
     FieldValue::from(value.to_string())
 }
 
+/// An error's text by its `Debug`.
+pub fn text_by_debug<E: Debug>(error: &E) -> String {
+    format!("{error:?}")
+}
+
+/// An error's text by its `Display`.
+pub fn text_by_display<E: Display>(error: &E) -> String {
+    error.to_string()
+}
+
 /// Records the error of a result, as `text` shows it.
-pub fn result_error<T, E>(result: Result<T, E>, span: &DirectSpan, text: fn(&E) -> String) -> Result<T, E> {
-    if let Err(error) = &result {
-        span.error(&text(error));
+pub fn result_error<T, E>(
+    result: &Result<T, E>,
+    span: &DirectSpan,
+    callsite: &'static CallsiteStatic,
+    text: fn(&E) -> String,
+) {
+    if let (Some(_), Err(error)) = (&span.open, result) {
+        span.error(callsite, &text(error));
     }
-    result
 }

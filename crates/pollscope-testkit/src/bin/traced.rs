@@ -1,0 +1,29 @@
+//! A service whose spans are known, one scenario a run: `traced SCENARIO`. It prints `ready` when its script is
+//! over, and ends when its input is closed.
+
+#[path = "traced/fields.rs"]
+mod fields;
+#[path = "traced/web.rs"]
+mod web;
+
+use std::io::{BufRead, Write};
+
+fn main() {
+    let scenario = std::env::args().nth(1).expect("a scenario is named");
+    use tracing_subscriber::prelude::*;
+    tracing_subscriber::registry().with(pollscope::layer()).init();
+    let guard = pollscope::Config::from_env().service(&scenario).init();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all();
+    let runtime = pollscope::runtime(&mut builder).build().expect("a runtime can be built");
+    match scenario.as_str() {
+        "fields" => fields::run(),
+        "web" => runtime.block_on(web::run()),
+        other => panic!("no scenario {other}"),
+    }
+    println!("ready");
+    std::io::stdout().flush().expect("the test reads what is printed");
+    let _ = std::io::stdin().lock().read_line(&mut String::new());
+    drop(runtime);
+    drop(guard);
+}
