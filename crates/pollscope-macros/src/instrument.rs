@@ -134,6 +134,7 @@ fn bound(pattern: &Pat, is_value: bool, names: &mut Vec<(Ident, bool)>) {
         Pat::Struct(pattern) => {
             pattern.fields.iter().for_each(|FieldPat { pat, .. }| bound(pat, false, names));
         }
+        Pat::Slice(pattern) => pattern.elems.iter().for_each(|inner| bound(inner, false, names)),
         Pat::Tuple(pattern) => pattern.elems.iter().for_each(|inner| bound(inner, false, names)),
         Pat::TupleStruct(pattern) => pattern.elems.iter().for_each(|inner| bound(inner, false, names)),
         _ => {}

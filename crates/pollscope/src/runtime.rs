@@ -150,8 +150,9 @@ impl Alive {
         if now.saturating_sub(last) < READ_EVERY && last != 0 {
             return;
         }
-        self.last.store(now, Ordering::Relaxed);
+        // A worker may park before the runtime is known: that is no reading.
         let Some((metrics, number)) = self.runtime.get() else { return };
+        self.last.store(now, Ordering::Relaxed);
         if let Some(entry) = global.session.runtime_words(*number) {
             entry[words::ALIVE].store(metrics.num_alive_tasks() as u64, Ordering::Relaxed);
             entry[words::READ].store(now, Ordering::Relaxed);

@@ -49,7 +49,7 @@ pub(super) struct Shown {
 pub(super) enum Name {
     Text(String),
     /// `{CONSTANT}`.
-    Expr(Expr),
+    Expr(Box<Expr>),
 }
 
 pub(super) struct FieldArgument {
@@ -77,7 +77,7 @@ impl Parse for FieldArgument {
         } else if input.peek(syn::token::Brace) {
             let inner;
             braced!(inner in input);
-            Name::Expr(inner.parse()?)
+            Name::Expr(Box::new(inner.parse()?))
         } else {
             let parts =
                 Punctuated::<Ident, Token![.]>::parse_separated_nonempty_with(input, Ident::parse_any)?;
@@ -94,7 +94,7 @@ impl Parse for FieldArgument {
         let value = match (&name, sigil) {
             (_, Show::Value) => None,
             (Name::Text(text), _) => Some(syn::parse_str(text)?),
-            (Name::Expr(expr), _) => Some(expr.clone()),
+            (Name::Expr(expr), _) => Some((**expr).clone()),
         };
         Ok(FieldArgument { name, show: sigil, value })
     }

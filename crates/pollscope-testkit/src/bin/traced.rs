@@ -3,6 +3,8 @@
 
 #[path = "traced/fields.rs"]
 mod fields;
+#[path = "traced/instrumented.rs"]
+mod instrumented;
 #[path = "traced/web.rs"]
 mod web;
 
@@ -18,6 +20,7 @@ fn main() {
     let runtime = pollscope::runtime(&mut builder).build().expect("a runtime can be built");
     match scenario.as_str() {
         "fields" => fields::run(),
+        "instrumented" => runtime.block_on(instrumented::run()),
         "web" => runtime.block_on(web::run()),
         other => panic!("no scenario {other}"),
     }

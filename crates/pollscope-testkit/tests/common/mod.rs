@@ -19,6 +19,7 @@ pub fn model(place: &Place) -> Model {
         collector.round(&mut |session, event| model.apply(session, event));
         model.end_round();
     }
+    collector.slots(&mut |session, event| model.apply(session, event));
     model
 }
 

@@ -15,7 +15,7 @@ pub enum Parent {
 
 impl Parent {
     /// Below `span`; as a root, if that is none or not recorded.
-    pub fn of(span: impl SpanRef) -> Parent {
+    pub fn of<S: SpanRef + ?Sized>(span: &S) -> Parent {
         span.context().map_or(Parent::Root, Parent::Of)
     }
 }
