@@ -1,6 +1,8 @@
 //! A service whose spans are known, one scenario a run: `traced SCENARIO`. It prints `ready` when its script is
 //! over, and ends when its input is closed.
 
+#[path = "traced/family.rs"]
+mod family;
 #[path = "traced/fields.rs"]
 mod fields;
 #[path = "traced/instrumented.rs"]
@@ -19,6 +21,7 @@ fn main() {
     builder.worker_threads(2).enable_all();
     let runtime = pollscope::runtime(&mut builder).build().expect("a runtime can be built");
     match scenario.as_str() {
+        "family" => runtime.block_on(family::run()),
         "fields" => fields::run(),
         "instrumented" => runtime.block_on(instrumented::run()),
         "web" => runtime.block_on(web::run()),

@@ -1,0 +1,69 @@
+//! Tasks and jobs that are spawned inside traces, outside of any, and detached from theirs.
+
+use pollscope::FutureExt;
+use std::time::Duration;
+use tokio::time::sleep;
+use tracing::{Instrument, info_span};
+
+pub async fn run() {
+    request().instrument(info_span!("request")).await;
+    direct().await;
+    outside().await;
+}
+
+async fn request() {
+    let child = pollscope::spawn_named("child", async {
+        info_span!("in the child").in_scope(|| std::thread::sleep(Duration::from_millis(10)));
+        let grandchild = pollscope::spawn_named("grandchild", async {
+            sleep(Duration::from_millis(20)).await;
+            info_span!("in the grandchild").in_scope(|| ());
+        });
+        grandchild.await.expect("it ends");
+    });
+    child.await.expect("it ends");
+
+    let detached = pollscope::task::Builder::new().name("detached").detached().spawn(async {
+        info_span!("in the detached").in_scope(|| ());
+    });
+    detached.await.expect("it ends");
+
+    async { sleep(Duration::from_millis(5)).await }.in_task("wrapped").await;
+
+    let mut set = pollscope::JoinSet::new();
+    set.spawn(async { info_span!("in the set").in_scope(|| ()) });
+    while set.join_next().await.is_some() {}
+
+    let job = pollscope::task::Builder::new().name("a job").spawn_blocking(|| {
+        info_span!("in the job").in_scope(|| std::thread::sleep(Duration::from_millis(10)));
+    });
+    job.await.expect("it ends");
+
+    let (tell, polled) = tokio::sync::oneshot::channel();
+    let aborted = pollscope::spawn_named("aborted", async {
+        let _ = tell.send(());
+        std::future::pending::<()>().await;
+    });
+    polled.await.expect("it is polled");
+    aborted.abort();
+    let _ = aborted.await;
+    let _ = pollscope::spawn_named("panicked", async { panic!("as the script says") }).await;
+
+    // It outlives the span in which it was spawned: nobody waits for it here.
+    pollscope::spawn_named("outliving", async { sleep(Duration::from_millis(60)).await });
+}
+
+#[pollscope::instrument]
+async fn direct() {
+    let child = pollscope::spawn_named("child of a function", async {
+        info_span!("in the child of a function").in_scope(|| ());
+    });
+    child.await.expect("it ends");
+}
+
+async fn outside() {
+    let free = pollscope::spawn_named("free", async {
+        info_span!("in the free").in_scope(|| ());
+    });
+    free.await.expect("it ends");
+    sleep(Duration::from_millis(80)).await;
+}
