@@ -90,8 +90,9 @@ fn a_task_s_span_says_where_its_time_went() {
     }
     let (child, grandchild) = (named(spans(), "child"), named(spans(), "grandchild"));
     assert!(child.busy >= Nanos(10_000_000), "{child:?}");
-    assert!(child.idle >= Nanos(19_000_000), "it waits for its child: {child:?}");
-    assert!(grandchild.idle >= Nanos(19_000_000) && grandchild.polls >= 2, "{grandchild:?}");
+    // Of the 200 ms, a poll that the machine interrupts takes some.
+    assert!(child.idle >= Nanos(100_000_000), "it waits for its child: {child:?}");
+    assert!(grandchild.idle >= Nanos(100_000_000) && grandchild.polls >= 2, "{grandchild:?}");
     let job = named(spans(), "a job");
     assert_eq!((job.source, job.polls), (SpanSource::Job, 1));
     assert!(job.busy >= Nanos(10_000_000), "{job:?}");

@@ -39,7 +39,7 @@ fn fields(name: &str) -> Vec<String> {
 #[test]
 fn parameters_are_fields_by_their_value_or_their_debug() {
     assert_eq!(fields("plain"), ["number=1u", "text=\"one\"", "maybe=\"Some(2)\""]);
-    assert_eq!(fields("waits"), ["length=\"5ms\""]);
+    assert_eq!(fields("waits"), ["length=\"200ms\""]);
     assert_eq!(fields("method"), ["self=\"Till { float: 7 }\"", "n=3u", "float=7u"]);
     assert_eq!(fields("async_method"), ["n=4u"]);
     assert_eq!(fields("generic"), ["value=\"5\"", "text=\"\\\"five\\\"\""]);
@@ -61,7 +61,7 @@ fn every_shape_of_function_is_one_span_and_goes_on_as_without() {
         assert_eq!(named(spans(), name).polls, 2, "{name}");
     }
     let waits = named(spans(), "waits");
-    assert!(waits.idle >= Nanos(4_000_000) && waits.polls >= 2, "{waits:?}");
+    assert!(waits.idle >= Nanos(100_000_000) && waits.polls >= 2, "{waits:?}");
 }
 
 #[test]

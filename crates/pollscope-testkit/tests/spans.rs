@@ -69,7 +69,7 @@ fn spans_are_read_as_they_were_made() {
     let child = named(&spans, "child");
     assert_eq!((child.source, child.ids.parent), (SpanSource::Task, Some(root.ids.span)));
     assert!(child.task.is_some() && child.polls >= 2, "{child:?}");
-    assert!(child.busy >= Nanos(5_000_000) && child.idle >= Nanos(19_000_000), "{child:?}");
+    assert!(child.busy >= Nanos(5_000_000) && child.idle >= Nanos(100_000_000), "{child:?}");
     assert_eq!(named(&spans, "below").ids.parent, Some(child.ids.span), "what a task opens is below it");
     assert!(spans.iter().filter(|span| span.ids.trace == root.ids.trace).count() >= 6, "one trace");
 

@@ -292,7 +292,7 @@ async fn spans() {
         let _ = failing(2);
         let task = pollscope::spawn_named("child", async {
             tracing::info_span!("below").in_scope(|| std::thread::sleep(Duration::from_millis(5)));
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
         });
         let _ = task.await;
     }

@@ -2,20 +2,25 @@
 
 use pollscope::FutureExt;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::time::sleep;
 use tracing::{Instrument, info_span};
 
 pub async fn run() {
-    request().instrument(info_span!("request")).await;
+    let (release, released) = oneshot::channel::<()>();
+    // It outlives the span in which it was spawned.
+    let outliving = request(released).instrument(info_span!("request")).await;
+    drop(release);
+    outliving.await.expect("it ends");
     direct().await;
     outside().await;
 }
 
-async fn request() {
+async fn request(released: oneshot::Receiver<()>) -> pollscope::task::JoinHandle<()> {
     let child = pollscope::spawn_named("child", async {
         info_span!("in the child").in_scope(|| std::thread::sleep(Duration::from_millis(10)));
         let grandchild = pollscope::spawn_named("grandchild", async {
-            sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(200)).await;
             info_span!("in the grandchild").in_scope(|| ());
         });
         grandchild.await.expect("it ends");
@@ -38,7 +43,7 @@ async fn request() {
     });
     job.await.expect("it ends");
 
-    let (tell, polled) = tokio::sync::oneshot::channel();
+    let (tell, polled) = oneshot::channel();
     let aborted = pollscope::spawn_named("aborted", async {
         let _ = tell.send(());
         std::future::pending::<()>().await;
@@ -48,8 +53,9 @@ async fn request() {
     let _ = aborted.await;
     let _ = pollscope::spawn_named("panicked", async { panic!("as the script says") }).await;
 
-    // It outlives the span in which it was spawned: nobody waits for it here.
-    pollscope::spawn_named("outliving", async { sleep(Duration::from_millis(60)).await });
+    pollscope::spawn_named("outliving", async {
+        let _ = released.await;
+    })
 }
 
 #[pollscope::instrument]
@@ -65,5 +71,4 @@ async fn outside() {
         info_span!("in the free").in_scope(|| ());
     });
     free.await.expect("it ends");
-    sleep(Duration::from_millis(80)).await;
 }

@@ -20,7 +20,7 @@ pub async fn run() {
 
 async fn shapes(held: &Till) {
     plain(1, "one", Some(2));
-    waits(Duration::from_millis(5)).await;
+    waits(Duration::from_millis(200)).await;
     held.method(3);
     held.async_method(4).await;
     generic(5u8, "five").await;
