@@ -86,8 +86,12 @@ impl Passed {
 
     async fn next(&mut self) -> SignalKind {
         poll_fn(|cx| {
-            let came = self.0.iter_mut().find(|(_, signal)| signal.poll_recv(cx).is_ready());
-            came.map_or(Poll::Pending, |(kind, _)| Poll::Ready(*kind))
+            for (kind, signal) in &mut self.0 {
+                if signal.poll_recv(cx).is_ready() {
+                    return Poll::Ready(*kind);
+                }
+            }
+            Poll::Pending
         })
         .await
     }
