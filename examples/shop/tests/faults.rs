@@ -195,7 +195,7 @@ fn a_slow_disk_is_long_jobs_that_others_wait_for() {
 
 #[test]
 fn a_panic_is_told_with_its_place() {
-    let seen = run(Some("panic"), STEADY);
+    let seen = run(Some("panic"), (10.0, Duration::from_millis(500)));
     let panicked = seen.summary.panicked.first().expect("a panic");
     assert_eq!((&*panicked.who.label, &*panicked.who.service), ("careless", "gateway"));
     stands(&panicked.who.location, "faults.rs", line(FAULTS, "panic!(\"the fault"));
