@@ -2,20 +2,22 @@
 //! journal.
 
 use crate::cli::AgentArgs;
+use crate::counts::Counts;
 use crate::journal::{Journal, Restored};
 use crate::observe::service_of;
-use crate::server::{self, Shared};
+use crate::server;
 use crate::settings::Settings;
 use anyhow::{Context, Result};
 use pollscope_collect::{Claim, Collector, Notice, Options, Positions, Start, State};
+use pollscope_export::own::{Own, Step};
 use pollscope_export::{Client, Limits as ExportLimits, Pipeline, Settled};
-use pollscope_model::event::SessionEnd;
+use pollscope_model::event::{Event as Fact, SessionEnd};
 use pollscope_model::traces::{TraceLimits, Traces};
 use pollscope_model::{Limits, Model, SessionId};
 use std::collections::{HashMap, HashSet};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -55,9 +57,10 @@ pub struct Agent {
     keep_dead: Duration,
     discovered: Option<Instant>,
     slots: Option<Instant>,
-    shared: Arc<Shared>,
+    counts: Arc<Counts>,
     settled: mpsc::UnboundedReceiver<Settled>,
     said_unreachable: bool,
+    own: Option<Own>,
     quiet: bool,
 }
 
@@ -68,7 +71,7 @@ pub async fn main(arguments: AgentArgs) -> Result<ExitCode> {
     let mut agent = Agent::start(&arguments, &settings, false)?;
     if let Some(address) = &settings.listen {
         // The page is a convenience: a port in use must not keep traces from leaving.
-        match server::start(address, agent.shared.clone()).await {
+        match server::start(address, agent.counts.clone()).await {
             Ok(address) => eprintln!("pollscope: /healthz, /readyz and /metrics on http://{address}"),
             Err(error) => eprintln!(
                 "pollscope: no page of our own: cannot listen on {address}: {error}; choose another with --listen"
@@ -122,6 +125,14 @@ impl Agent {
             pipeline = Some(Pipeline::start(ExportLimits::default(), client, batches, on_settled));
             journal = Some(restored);
         }
+        let counts = Arc::<Counts>::default();
+        let own = match &settings.export {
+            Some(config) if settings.own_telemetry => {
+                let counts = counts.clone();
+                Some(Own::start(config, move || counts.readings())?)
+            }
+            _ => None,
+        };
         Ok(Agent {
             collector: Collector::new(options),
             model: Model::new(Limits::default()),
@@ -135,9 +146,10 @@ impl Agent {
             keep_dead: settings.keep_dead,
             discovered: None,
             slots: None,
-            shared: Arc::default(),
+            counts,
             settled,
             said_unreachable: false,
+            own,
             quiet,
         })
     }
@@ -180,25 +192,41 @@ impl Agent {
     /// One turn: sessions, a round, what is finished, the journal. Gives the records read.
     pub fn turn(&mut self) -> u64 {
         let at = Instant::now();
+        let mut steps = Steps::begin();
         if self.discovered.is_none_or(|last| at - last >= DISCOVER) {
             self.discovered = Some(at);
             self.discover(at);
+            steps.done("discover");
         }
         let before = self.collector.positions();
-        let round = self.collector.round(&mut |session, event| self.model.apply(session, event));
+        let round = self.collector.round(&mut |session, fact| {
+            if let Fact::Lost { class, records, .. } = &fact {
+                self.counts.lost(*class, *records);
+            }
+            self.model.apply(session, fact);
+        });
         if self.slots.is_none_or(|last| at - last >= SLOTS) {
             self.slots = Some(at);
             self.collector.slots(&mut |session, event| self.model.apply(session, event));
         }
         self.model.end_round();
-        self.shared.read(round.records, round.lost);
+        self.counts.read(round.records);
+        steps.done("read");
         let sent = self.export();
+        steps.done("export");
         // What was read before this round has now left the model.
         let moved = std::mem::replace(&mut self.before, before) != self.before;
         if sent || moved {
             self.write_journal();
+            steps.done("write journal");
         }
         self.report();
+        if let Some(own) = &self.own
+            && (round.records > 0 || sent)
+        {
+            let counts = [("pollscope.records.read", round.records), ("pollscope.records.lost", round.lost)];
+            own.turn(steps.whole("turn"), &steps.done, counts);
+        }
         round.records
     }
 
@@ -212,7 +240,7 @@ impl Agent {
                 }
                 Notice::Refused(path, why) => {
                     self.say(format_args!("cannot follow {}: {why}", path.display()));
-                    self.shared.refuse();
+                    self.counts.refuse();
                 }
                 Notice::Ended(id, how) => {
                     let service = service_of(&self.model, id);
@@ -325,7 +353,7 @@ impl Agent {
             }
         }
         if let Err(error) = journal.write(&positions, &pipeline.unacknowledged())
-            && !self.shared.journal_failed()
+            && !self.counts.journal_failed()
         {
             eprintln!("pollscope: {error:#}: after a restart, spans may be sent twice");
         }
@@ -343,7 +371,7 @@ impl Agent {
         }
         let sessions = self.collector.sessions();
         let live = sessions.iter().filter(|status| status.state == State::Live).count();
-        self.shared.publish(live, sessions.len() - live, stats);
+        self.counts.publish(live, sessions.len() - live, stats);
     }
 
     /// Reads what is left, sends it for at most `grace`, and writes the journal.
@@ -359,7 +387,13 @@ impl Agent {
         self.before = now;
         self.write_journal();
         let Some(pipeline) = self.pipeline.take() else { return Ok(()) };
-        let left = pipeline.shutdown(grace).await;
+        let own = self.own.take();
+        let own = async {
+            if let Some(own) = own {
+                own.shutdown(grace).await;
+            }
+        };
+        let (left, ()) = tokio::join!(pipeline.shutdown(grace), own);
         while let Ok(settled) = self.settled.try_recv() {
             self.settle(settled);
         }
@@ -372,6 +406,30 @@ impl Agent {
             journal.write(&positions, &left.batches)?;
         }
         Ok(())
+    }
+}
+
+/// When the steps of a turn began and ended.
+struct Steps {
+    begin: SystemTime,
+    last: SystemTime,
+    done: Vec<Step>,
+}
+
+impl Steps {
+    fn begin() -> Steps {
+        let now = SystemTime::now();
+        Steps { begin: now, last: now, done: Vec::with_capacity(4) }
+    }
+
+    /// What was done since the step before.
+    fn done(&mut self, name: &'static str) {
+        let begin = std::mem::replace(&mut self.last, SystemTime::now());
+        self.done.push(Step { name, begin, end: self.last });
+    }
+
+    fn whole(&self, name: &'static str) -> Step {
+        Step { name, begin: self.begin, end: SystemTime::now() }
     }
 }
 

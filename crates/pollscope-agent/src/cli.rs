@@ -94,6 +94,9 @@ pub struct AgentArgs {
     /// Seconds that dead sessions are kept [default: 3600]
     #[arg(long, value_name = "SECONDS")]
     pub keep_dead: Option<f64>,
+    /// Export the agent's own spans and metrics too, as service `pollscope-agent`
+    #[arg(long)]
+    pub own_telemetry: bool,
 }
 
 /// `pollscope run`.

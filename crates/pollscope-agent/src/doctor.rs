@@ -6,7 +6,10 @@ use crate::settings;
 use crate::show;
 use anyhow::Result;
 use pollscope_collect::{SessionStatus, State};
+use pollscope_wire::reader::{OpenError, SessionFiles};
 use pollscope_wire::{place, sys};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// How a check came out.
@@ -104,11 +107,16 @@ fn places(observed: &Observed) -> Vec<Check> {
         });
     }
     for (path, why) in &observed.refused {
-        checks.push(check(
-            Level::Fail,
-            format!("{} cannot be followed: {why}", path.display()),
-            Some("a newer service needs a newer agent; permissions need the service's user, its group, or root"),
-        ));
+        let mend = match SessionFiles::open(path) {
+            Err(OpenError::Newer { .. }) => {
+                "install the version of pollscope that the service is built with, or a newer one"
+            }
+            Err(OpenError::Io(_, error)) if error.kind() == ErrorKind::PermissionDenied => {
+                "run as the service's user or root, or set POLLSCOPE_GROUP for the service to a group of this user's"
+            }
+            _ => "if no service of yours left it there, remove the directory",
+        };
+        checks.push(check(Level::Fail, format!("{} cannot be followed: {why}", path.display()), Some(mend)));
     }
     checks
 }
@@ -180,15 +188,65 @@ fn session(observed: &Observed, status: &SessionStatus) -> Vec<Check> {
                 check(Level::Ok, text, None)
             });
         }
-        if status.read[1] == 0 && model.open_span_count() == 0 {
-            checks.push(check(
-                Level::Warn,
-                format!("{service}: no span was recorded"),
-                Some("add `.with(pollscope::layer())` to its tracing subscriber, or #[pollscope::instrument] to its functions"),
-            ));
-        }
+        let spans = status.read[1] > 0 || model.open_span_count() > 0;
+        checks.extend(spans_of(service, spans, status.info.tracing_layer));
     }
+    checks.extend(line_tables(service, status));
     checks
+}
+
+/// Whether spans are recorded, and whether those of `tracing` can be.
+fn spans_of(service: &str, any: bool, layer: bool) -> Option<Check> {
+    Some(match (any, layer) {
+        (true, true) => return None,
+        (true, false) => check(
+            Level::Ok,
+            format!(
+                "{service}: spans come from requests and #[pollscope::instrument]; it made no tracing layer"
+            ),
+            Some("for the spans and events of `tracing` too: `.with(pollscope::layer())` on its subscriber"),
+        ),
+        (false, true) => check(
+            Level::Warn,
+            format!("{service}: no span was recorded, though it made a tracing layer"),
+            Some(
+                "is the subscriber in use? does POLLSCOPE_FILTER let its spans pass? has there been a request yet?",
+            ),
+        ),
+        (false, false) => check(
+            Level::Warn,
+            format!("{service}: no span was recorded, and its tracing layer is missing"),
+            Some(
+                "add `.with(pollscope::layer())` to its tracing subscriber, or #[pollscope::instrument] to its functions",
+            ),
+        ),
+    })
+}
+
+/// Whether its executable names files and lines inside stacks.
+fn line_tables(service: &str, status: &SessionStatus) -> Option<Check> {
+    let running = PathBuf::from(format!("/proc/{}/exe", status.info.pid));
+    let path = match status.state {
+        State::Live if running.exists() => running,
+        _ => PathBuf::from(&*status.info.exe),
+    };
+    let exe = &status.info.exe;
+    Some(match has_line_tables(&path)? {
+        true => check(Level::Ok, format!("{service}: {exe} has line tables"), None),
+        false => check(
+            Level::Warn,
+            format!("{service}: {exe} has no line tables: stacks would name functions without file and line"),
+            Some("set `debug = 1` in [profile.release]; spawn locations and spans need none"),
+        ),
+    })
+}
+
+/// `None`: the file is gone, or is none that this machine could run.
+fn has_line_tables(path: &Path) -> Option<bool> {
+    use object::{Object, ObjectSection};
+    let cache = object::ReadCache::new(std::fs::File::open(path).ok()?);
+    let file = object::File::parse(&cache).ok()?;
+    Some(file.section_by_name(".debug_line").is_some_and(|section| section.size() > 0))
 }
 
 async fn backend(arguments: &DoctorArgs) -> Check {

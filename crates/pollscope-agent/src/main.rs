@@ -3,6 +3,7 @@
 
 mod agent;
 mod cli;
+mod counts;
 #[cfg(feature = "demo")]
 mod demo;
 mod doctor;

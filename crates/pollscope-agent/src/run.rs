@@ -5,20 +5,35 @@ use crate::agent::Agent;
 use crate::cli::RunArgs;
 use crate::settings::Settings;
 use anyhow::{Context, Result};
+use std::future::poll_fn;
+use std::io::{ErrorKind, IsTerminal};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
+use std::task::Poll;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+
+/// The shell's code for a command that is not found.
+const NOT_FOUND: u8 = 127;
+/// The shell's code for one that cannot be run.
+const NO_PROGRAM: u8 = 126;
 
 /// `pollscope run`.
 pub async fn main(arguments: RunArgs) -> Result<ExitCode> {
     let (program, rest) = arguments.command.split_first().context("no command is named")?;
     let mut passed = Passed::new()?;
-    let mut child = Command::new(program)
-        .args(rest)
-        .spawn()
-        .with_context(|| format!("cannot start {}", program.to_string_lossy()))?;
+    let mut child = match Command::new(program).args(rest).spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            eprintln!("pollscope: cannot start {}: {error}", program.to_string_lossy());
+            return Ok(ExitCode::from(if error.kind() == ErrorKind::NotFound {
+                NOT_FOUND
+            } else {
+                NO_PROGRAM
+            }));
+        }
+    };
     let started = Settings::resolve(&arguments.agent).and_then(|settings| {
         let agent = Agent::start(&arguments.agent, &settings, true)?;
         Ok((agent, settings))
@@ -53,34 +68,45 @@ fn code(status: ExitStatus) -> ExitCode {
 
 /// Signals that are passed on to the command. One typed at the terminal reaches it anyway, as one of the
 /// foreground's processes: we only must not end before it.
-struct Passed {
-    terminate: Signal,
-    hangup: Signal,
-    interrupt: Signal,
-    quit: Signal,
-}
+struct Passed(Vec<(SignalKind, Signal)>);
 
 impl Passed {
     fn new() -> Result<Passed> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Passed {
-            terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            quit: listen(SignalKind::quit())?,
+        let kinds = [
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+            SignalKind::interrupt(),
+            SignalKind::quit(),
+            SignalKind::user_defined1(),
+            SignalKind::user_defined2(),
+        ];
+        let listen = |kind| Ok((kind, signal(kind).context("cannot listen for signals")?));
+        Ok(Passed(kinds.into_iter().map(listen).collect::<Result<_>>()?))
+    }
+
+    async fn next(&mut self) -> SignalKind {
+        poll_fn(|cx| {
+            for (kind, signal) in &mut self.0 {
+                if signal.poll_recv(cx).is_ready() {
+                    return Poll::Ready(*kind);
+                }
+            }
+            Poll::Pending
         })
+        .await
     }
 
     async fn wait(&mut self, child: &mut Child) -> Result<ExitStatus> {
         let pid = child.id();
+        let typed = |kind| [SignalKind::interrupt(), SignalKind::quit()].contains(&kind);
         loop {
             let kind = tokio::select! {
                 status = child.wait() => return status.context("cannot wait for the command"),
-                _ = self.terminate.recv() => SignalKind::terminate(),
-                _ = self.hangup.recv() => SignalKind::hangup(),
-                _ = self.interrupt.recv() => continue,
-                _ = self.quit.recv() => continue,
+                kind = self.next() => kind,
             };
+            if typed(kind) && std::io::stdin().is_terminal() {
+                continue;
+            }
             let pid = pid.and_then(|pid| rustix::process::Pid::from_raw(pid as i32));
             let signal = rustix::process::Signal::from_named_raw(kind.as_raw_value());
             if let (Some(pid), Some(signal)) = (pid, signal) {

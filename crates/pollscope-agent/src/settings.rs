@@ -23,6 +23,7 @@ struct AgentFile {
     listen: Option<String>,
     grace_seconds: Option<f64>,
     keep_dead_seconds: Option<f64>,
+    own_telemetry: bool,
 }
 
 /// What the agent runs with.
@@ -40,6 +41,8 @@ pub struct Settings {
     pub grace: Duration,
     /// How long dead sessions are kept.
     pub keep_dead: Duration,
+    /// Whether the agent's own spans and metrics are exported too.
+    pub own_telemetry: bool,
 }
 
 fn read(path: Option<&Path>) -> Result<File> {
@@ -107,6 +110,7 @@ impl Settings {
             listen: (listen != "off").then_some(listen),
             grace: seconds(arguments.grace.or(file.agent.grace_seconds), 5.0, "grace")?,
             keep_dead: seconds(arguments.keep_dead.or(file.agent.keep_dead_seconds), 3600.0, "keep-dead")?,
+            own_telemetry: arguments.own_telemetry || file.agent.own_telemetry,
         })
     }
 }

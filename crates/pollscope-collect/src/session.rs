@@ -672,10 +672,13 @@ fn is_same_boot(header: &Header) -> bool {
 fn info(files: &SessionFiles, header: &Header) -> SessionInfo {
     let mut resource = Vec::new();
     let mut exe = String::new();
+    let mut tracing_layer = false;
     for item in files.info().unwrap_or_default() {
         if !item.resource {
-            if let ("exe", InfoValue::Str(path)) = (item.key.as_str(), &item.value) {
-                exe.clone_from(path);
+            match (item.key.as_str(), item.value) {
+                ("exe", InfoValue::Str(path)) => exe = path,
+                ("tracing.layer", InfoValue::Bool(made)) => tracing_layer = made,
+                _ => {}
             }
             continue;
         }
@@ -692,6 +695,7 @@ fn info(files: &SessionFiles, header: &Header) -> SessionInfo {
         pid: header.pid,
         started: UnixNanos(header.start_realtime),
         exe: exe.into(),
+        tracing_layer,
         slow_poll: Nanos(header.slow_poll_ns),
     }
 }

@@ -16,8 +16,8 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client as Connections;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client as Connections, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
@@ -88,6 +88,11 @@ impl Client {
     /// Where requests go.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Sends a request as it is, on the same connections.
+    pub(crate) fn request(&self, request: Request<Body>) -> ResponseFuture {
+        self.connections.request(request)
     }
 
     async fn by_http(&self, payload: Bytes) -> Answer {

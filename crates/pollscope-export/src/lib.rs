@@ -2,7 +2,7 @@
 //!
 //! Finished spans go in, requests to a backend come out. The way is: [`to_otlp`] makes messages, [`pipeline`]
 //! keeps them in a bounded queue until they are acknowledged, [`client`] sends them, [`config`] says where and
-//! how, [`health`] tries it out for `doctor`. Only this crate knows OTLP's message types; nothing here reads a
+//! how, [`health`] tries it out for `doctor`, [`own`] sends what the agent says of itself. Only this crate knows OTLP's message types; nothing here reads a
 //! session, decides what is a span, or writes to disk.
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,7 @@ pub mod client;
 pub mod config;
 pub mod health;
 pub mod names;
+pub mod own;
 pub mod pipeline;
 mod queue;
 pub mod stats;

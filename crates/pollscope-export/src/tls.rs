@@ -69,6 +69,11 @@ fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
     Ok(all)
 }
 
+/// A PEM file as it is.
+pub(crate) fn pem_file(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|error| unreadable(what, path, error))
+}
+
 fn unreadable(what: &'static str, path: &Path, why: impl ToString) -> TlsError {
     TlsError::Unreadable { what, path: path.to_owned(), why: why.to_string() }
 }

@@ -185,6 +185,8 @@ pub struct SessionInfo {
     pub started: UnixNanos,
     /// The executable's path.
     pub exe: Arc<str>,
+    /// Whether the service made pollscope's `tracing` layer.
+    pub tracing_layer: bool,
     /// Poll time above which a poll counts as slow.
     pub slow_poll: Nanos,
 }

@@ -34,6 +34,7 @@ pub fn layer<S>() -> Filtered<Layer, EnvFilter, S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
+    crate::state::layer_made();
     let said = std::env::var("POLLSCOPE_FILTER").ok().filter(|text| !text.is_empty());
     let filter = match said.as_deref().map(|text| (text, EnvFilter::try_new(text))) {
         Some((_, Ok(filter))) => filter,

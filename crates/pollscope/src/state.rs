@@ -4,10 +4,10 @@
 //! child records nothing into its parent's session; closing the session stores 0.
 
 use pollscope_wire::layout::State;
-use pollscope_wire::session::Session;
+use pollscope_wire::session::{InfoValue, Session};
 use pollscope_wire::sys;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The session and what goes with it.
 pub(crate) struct Global {
@@ -46,6 +46,23 @@ pub fn is_recording() -> bool {
     recording().is_some()
 }
 
+/// Whether a `tracing` layer of ours was made.
+static LAYER: AtomicBool = AtomicBool::new(false);
+
+/// Notes that one was made: the session says so, that a missing one can be told from outside.
+#[cfg(feature = "tracing")]
+pub(crate) fn layer_made() {
+    if !LAYER.swap(true, Ordering::Relaxed)
+        && let Some(global) = recording()
+    {
+        tell_layer(global.session);
+    }
+}
+
+fn tell_layer(session: &Session) {
+    session.info(false, "tracing.layer", &InfoValue::Bool(true));
+}
+
 /// Installs the session. The first one counts; `None` if there is one already.
 pub(crate) fn install(
     session: &'static Session,
@@ -57,6 +74,9 @@ pub(crate) fn install(
     let global = Global { session, enabled, slow_poll_ticks, sampler };
     if GLOBAL.set(global).is_err() {
         return Ok(None);
+    }
+    if LAYER.load(Ordering::Relaxed) {
+        tell_layer(session);
     }
     sys::at_exit(exited);
     Ok(GLOBAL.get())
