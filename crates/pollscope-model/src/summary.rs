@@ -5,8 +5,8 @@
 //! can wake may wait to be aborted. The sentence gives the numbers. Nothing is told from what is not known: waker
 //! counts stand in slots only, so a task whose slot was not read is no lost wake.
 
-use crate::event::{Location, SessionId, TaskId, TaskKind, TraceId};
-use crate::groups::{Groups, TaskShape};
+use crate::event::{Location, SessionId, TaskId, TaskKind, TaskTotals, TraceId};
+use crate::groups::{GroupKey, Groups, TaskShape};
 use crate::model::Model;
 use crate::render::clean;
 use crate::session::Session;
@@ -164,15 +164,15 @@ pub enum Suspicion {
         /// Age of the oldest of them.
         oldest: Nanos,
     },
-    /// A task that wakes itself and so keeps a worker from parking.
+    /// A task that wakes itself and so keeps a worker from parking, or all tasks of a spawn that have ended.
     SelfWake {
-        /// Which.
-        task: TaskId,
-        /// Its self-wakes.
+        /// Which, if it is alive.
+        task: Option<TaskId>,
+        /// Their self-wakes.
         self_wakes: u64,
-        /// Its polls.
+        /// Their polls.
         polls: u64,
-        /// Self-wakes a second over its life.
+        /// Self-wakes a second over their lives.
         rate: u64,
     },
     /// Nobody holds a waker of an idle task.
@@ -203,9 +203,13 @@ impl fmt::Display for Suspect {
                 f,
                 "{who} may leak: {waiting} of {spawned} spawned tasks wait and do not end, the oldest for {oldest}"
             ),
-            Suspicion::SelfWake { self_wakes, polls, rate, .. } => {
+            Suspicion::SelfWake { task: Some(_), self_wakes, polls, rate } => {
                 write!(f, "{who} spins: it woke itself {self_wakes} times in {polls} polls, {rate} a second")
             }
+            Suspicion::SelfWake { task: None, self_wakes, polls, rate } => write!(
+                f,
+                "{who} spun: its tasks woke themselves {self_wakes} times in {polls} polls, {rate} a second"
+            ),
             Suspicion::LostWake { idle, tasks: 1, .. } => {
                 write!(f, "{who} may have lost a wake: idle for {idle}, and nobody holds a waker of it")
             }
@@ -307,6 +311,12 @@ impl Teller<'_> {
         }
     }
 
+    fn who_of(&self, key: &GroupKey) -> Who {
+        let label = if key.named { key.label.clone() } else { crate::typename::shorten(&key.label).into() };
+        let (session, service) = (self.session.id(), self.service.clone());
+        Who { session, service, label, location: key.location.clone() }
+    }
+
     fn polls(&self, out: &mut Vec<WorstPoll>) {
         let mut known: HashMap<Who, usize> = HashMap::new();
         for noted in self.session.worst_polls() {
@@ -353,8 +363,8 @@ impl Teller<'_> {
             watched[place].look(*task, live, groups[place].first_born, now);
         }
         for (group, seen) in groups.iter().zip(watched) {
-            let Some(shape) = &seen.shape else { continue };
-            let suspect = |what| Suspect { who: self.who(shape), what };
+            let who = seen.shape.as_ref().map_or_else(|| self.who_of(&group.key), |shape| self.who(shape));
+            let suspect = |what| Suspect { who: who.clone(), what };
             let growing = seen.late * 4 >= seen.waiting;
             let watched_for = now.since(group.first_born);
             if seen.waiting >= LEAK_LEAST
@@ -366,7 +376,11 @@ impl Teller<'_> {
                 leaks.push((waiting, suspect(Suspicion::Leak { waiting, spawned, oldest })));
             }
             if let Some((rate, task, self_wakes, polls)) = seen.spin {
-                spins.push((rate, suspect(Suspicion::SelfWake { task, self_wakes, polls, rate })));
+                let what = Suspicion::SelfWake { task: Some(task), self_wakes, polls, rate };
+                spins.push((rate, suspect(what)));
+            } else if let Some(rate) = spin_rate(&group.ended, life(&group.ended)) {
+                let TaskTotals { self_wakes, polls, .. } = group.ended;
+                spins.push((rate, suspect(Suspicion::SelfWake { task: None, self_wakes, polls, rate })));
             }
             if let Some((idle, task)) = seen.longest_lost {
                 lost.push((idle.0, suspect(Suspicion::LostWake { task, idle, tasks: seen.lost })));
@@ -396,13 +410,22 @@ impl Watched {
                 self.longest_lost = self.longest_lost.max(found);
             }
         }
-        let rate = u128::from(totals.self_wakes) * 1_000_000_000 / u128::from(age.0.max(1));
-        let rate = u64::try_from(rate).unwrap_or(u64::MAX);
-        let spins = totals.self_wakes >= SPIN_LEAST && totals.self_wakes.saturating_mul(2) >= totals.polls;
-        if spins && rate >= SPIN_RATE {
+        if let Some(rate) = spin_rate(&totals, age) {
             self.spin = self.spin.max(Some((rate, task, totals.self_wakes, totals.polls)));
         }
     }
+}
+
+fn life(totals: &TaskTotals) -> Nanos {
+    totals.busy + totals.scheduled + totals.idle
+}
+
+/// Self-wakes a second, where they are so many that the tasks do little else.
+fn spin_rate(totals: &TaskTotals, life: Nanos) -> Option<u64> {
+    let rate = u128::from(totals.self_wakes) * 1_000_000_000 / u128::from(life.0.max(1));
+    let rate = u64::try_from(rate).unwrap_or(u64::MAX);
+    let spins = totals.self_wakes >= SPIN_LEAST && totals.self_wakes.saturating_mul(2) >= totals.polls;
+    (spins && rate >= SPIN_RATE).then_some(rate)
 }
 
 fn count(n: u64, what: &str) -> String {

@@ -87,12 +87,30 @@ fn a_task_that_keeps_waking_itself_spins() {
 }
 
 #[test]
+fn tasks_that_spun_and_are_over_are_told_by_their_spawn() {
+    let spun = |self_wakes| {
+        (0..3).map(move |n| {
+            let totals = TaskTotals { self_wakes, ..totals(500, 20, 0, 0) };
+            end(birth(n + 1, 50, n * 100), TaskOutcome::Finished, totals, n * 100 + 20)
+        })
+    };
+    assert_eq!(
+        told(spun(490), SECOND),
+        [
+            "`shop::work` (shop, spawned at src/shop.rs:50) spun: its tasks woke themselves 1470 times in 1500 polls, \
+         24500 a second"
+        ]
+    );
+    assert!(told(spun(200), SECOND).is_empty(), "too few in all");
+}
+
+#[test]
 fn the_worst_of_a_spawn_stands_for_it() {
     let mut model = model();
     apply(&mut model, [spinning(1, 5_000, 5_000), spinning(2, 9_000, 9_000)].into_iter().flatten());
     let suspects = summary(&model, SECOND).suspects;
     let Suspicion::SelfWake { task, rate, .. } = suspects[0].what else { panic!("{suspects:?}") };
-    assert_eq!((suspects.len(), task, rate), (1, TaskId(2), 9_000));
+    assert_eq!((suspects.len(), task, rate), (1, Some(TaskId(2)), 9_000));
 }
 
 #[test]

@@ -149,6 +149,8 @@ fn a_request_that_fails_is_a_client_span_in_error() {
 fn the_callers_tracestate_goes_on_with_its_trace() {
     let (trace, _, flags) = parts(&seen().answers["/relay"]);
     assert_eq!((trace, flags), (TRACE, "01 vendor=3"));
+    let (trace, _, flags) = parts(&seen().answers["/spawned"]);
+    assert_eq!((trace, flags), (TRACE, "01 vendor=5"), "from a task of its own, too");
     // A tracestate belongs to its traceparent: without a valid one it says nothing.
     assert_eq!(
         seen().answers["/malformed"].split(' ').nth(1),
@@ -163,7 +165,7 @@ fn by_hand_the_trace_goes_on_too() {
     assert_eq!((by_hand.ids.trace.0, by_hand.ids.parent.map(|id| id.0)), (TRACE, Some(CALLER)));
     assert!(by_hand.ids.parent_remote);
     let (trace, span, flags) = parts(&seen().answers["/by-hand"]);
-    assert_eq!((trace, span, &flags[..2]), (TRACE, by_hand.ids.span.0, "01"));
+    assert_eq!((trace, span, flags), (TRACE, by_hand.ids.span.0, "01 vendor=4"));
 }
 
 #[test]

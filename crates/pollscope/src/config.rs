@@ -95,7 +95,7 @@ impl Config {
 
     /// The service's name, unless the environment gives one.
     pub fn service(mut self, name: impl Into<String>) -> Self {
-        if self.service.is_none() {
+        if self.service.is_none() && !self.resource.iter().any(|(key, _)| key == "service.name") {
             self.service = Some(name.into());
         }
         self

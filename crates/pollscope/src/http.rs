@@ -3,6 +3,10 @@
 mod client;
 mod context;
 mod server;
+mod state;
+
+#[cfg(feature = "tracing")]
+pub(crate) use state::Carried;
 
 pub use client::{ClientLayer, ClientService};
 pub use context::{Remote, extract, inject};

@@ -217,12 +217,19 @@ pub(crate) fn context_in(dispatch: &tracing::Dispatch, id: &Id) -> Option<SpanCo
 
 /// Gives a tracing span a parent in another process, before it is entered.
 #[cfg(feature = "tower")]
-pub(crate) fn attach(span: &tracing::Span, remote: crate::span::RemoteParent) {
+pub(crate) fn attach(
+    span: &tracing::Span,
+    remote: crate::span::RemoteParent,
+    carried: Option<crate::http::Carried>,
+) {
     span.with_subscriber(|(id, dispatch)| {
         let Some(registry) = dispatch.downcast_ref::<tracing_subscriber::Registry>() else { return };
         let Some(span) = registry.span(id) else { return };
         if let Some(open) = span.extensions().get::<OpenSpan>() {
             recorder::with(|r| open.attach(r, remote));
+        }
+        if let Some(carried) = carried {
+            span.extensions_mut().replace(carried);
         }
     });
 }

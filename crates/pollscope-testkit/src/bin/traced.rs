@@ -24,6 +24,11 @@ fn main() {
         "family" => runtime.block_on(family::run()),
         "fields" => fields::run(),
         "instrumented" => runtime.block_on(instrumented::run()),
+        "quiet" => {
+            tracing::info_span!("an info span").in_scope(|| ());
+            tracing::debug_span!("a debug span").in_scope(|| ());
+            tracing::info_span!(target: "hyper::proto", "of hyper").in_scope(|| ());
+        }
         "web" => runtime.block_on(web::run()),
         other => panic!("no scenario {other}"),
     }

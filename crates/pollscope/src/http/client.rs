@@ -1,7 +1,6 @@
 //! The layer for clients: each request is a client span, and carries it to the server.
 
-use super::context::{write, write_state};
-use super::server::STATE;
+use super::context::write;
 use crate::span::direct::{DirectSpan, FieldValue};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
@@ -79,9 +78,6 @@ where
         let span = DirectSpan::of_request(self.location, source::CLIENT, None, &fields);
         if let Some(context) = span.context() {
             write(request.headers_mut(), context.trace, context.span, context.sampled);
-        }
-        if let Ok(Some(state)) = STATE.try_with(Clone::clone) {
-            write_state(request.headers_mut(), &state);
         }
         let inner = {
             let _entered = span.enter();

@@ -1,5 +1,6 @@
 //! W3C trace context: `traceparent` and `tracestate`.
 
+use super::state::{Carried, state_of};
 use crate::span::{RemoteParent, current};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -14,10 +15,15 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Makes it the parent of a tracing span; call it before the span is entered or has children.
+    /// Makes it the parent of a tracing span; call it before the span is entered or has children. While the span
+    /// is open, its `tracestate` goes out with requests of this trace.
     #[cfg(feature = "tracing")]
     pub fn attach(&self, span: &tracing::Span) {
-        crate::layer::attach(span, self.parent);
+        crate::layer::attach(span, self.parent, self.carried());
+    }
+
+    pub(super) fn carried(&self) -> Option<Carried> {
+        self.state.clone().map(|state| Carried::new(self.parent.trace, state))
     }
 
     /// The trace id.
@@ -43,11 +49,28 @@ pub fn extract(headers: &HeaderMap) -> Option<Remote> {
     if values.next().is_some() {
         return None;
     }
-    Some(Remote { parent, state: headers.get(TRACESTATE).cloned() })
+    Some(Remote { parent, state: state(headers) })
 }
 
-/// Writes the current span into the headers of a request that goes out. A `traceparent` that stands there
-/// already is left alone, and so are all headers where there is no current span.
+/// The members of all `tracestate` headers, which are one list.
+fn state(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut values = headers.get_all(TRACESTATE).iter();
+    let first = values.next()?;
+    let rest: Vec<&HeaderValue> = values.collect();
+    if rest.is_empty() {
+        return Some(first.clone());
+    }
+    let all = rest.iter().fold(first.as_bytes().to_vec(), |mut all, next| {
+        all.push(b',');
+        all.extend_from_slice(next.as_bytes());
+        all
+    });
+    HeaderValue::from_bytes(&all).ok()
+}
+
+/// Writes the current span into the headers of a request that goes out, and the `tracestate` that came with its
+/// trace. A `traceparent` that stands there already is left alone, and so are all headers where there is no
+/// current span.
 pub fn inject(headers: &mut HeaderMap) {
     let current = current();
     if let (Some(trace), Some(span)) = (current.trace_id(), current.span_id()) {
@@ -59,16 +82,14 @@ pub(crate) fn write(headers: &mut HeaderMap, trace: u128, span: u64, sampled: bo
     if headers.contains_key(TRACEPARENT) {
         return;
     }
+    if !headers.contains_key(TRACESTATE)
+        && let Some(state) = state_of(trace)
+    {
+        headers.insert(TRACESTATE, state);
+    }
     let text = format!("00-{trace:032x}-{span:016x}-{:02x}", sampled as u8);
     if let Ok(value) = HeaderValue::try_from(text) {
         headers.insert(TRACEPARENT, value);
-    }
-}
-
-/// Passes the caller's `tracestate` on, unless the request has one of its own.
-pub(crate) fn write_state(headers: &mut HeaderMap, state: &HeaderValue) {
-    if !headers.contains_key(TRACESTATE) {
-        headers.insert(TRACESTATE, state.clone());
     }
 }
 
@@ -127,6 +148,16 @@ mod tests {
         ] {
             assert_eq!(parsed(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn several_tracestates_are_one_list() {
+        let mut headers = HeaderMap::new();
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        headers.insert(TRACEPARENT, HeaderValue::from_static(parent));
+        headers.append(TRACESTATE, HeaderValue::from_static("a=1,b=2"));
+        headers.append(TRACESTATE, HeaderValue::from_static("c=3"));
+        assert_eq!(extract(&headers).unwrap().state.unwrap(), "a=1,b=2,c=3");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The layer for servers: each request is a task inside its connection's, and a server span.
 
 use super::context::{Remote, extract};
+use super::state::Carried;
 use crate::span::direct::{DirectSpan, FieldValue};
 use crate::task::{Birth, Recorded};
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use pin_project_lite::pin_project;
 use pollscope_wire::record::{source, span as flags, task_kind};
 use std::future::Future;
@@ -12,11 +13,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tower_layer::Layer;
 use tower_service::Service;
-
-tokio::task_local! {
-    /// The caller's `tracestate`, to be passed on.
-    pub(super) static STATE: Option<HeaderValue>;
-}
 
 /// A tower layer that records each request as a task and a server span, child of its caller's.
 #[derive(Clone, Copy, Debug)]
@@ -77,14 +73,14 @@ where
             ("http.request.method", FieldValue::from(method)),
             ("url.path", FieldValue::from(request.uri().path())),
         ];
-        let state = remote.as_ref().and_then(|remote: &Remote| remote.state.clone());
+        let carried = remote.as_ref().and_then(Remote::carried);
         let parent = remote.map(|remote| remote.parent);
         let span = DirectSpan::of_request(self.location, source::SERVER, parent, &fields);
         let birth =
             Birth { kind: task_kind::REQUEST, name: method, location: self.location, detached: false };
-        let future = span.as_current(|| self.inner.call(request));
-        let future = STATE.scope(state, future);
-        ServerFuture { inner: Recorded::unborn(Spanned { inner: future, span, done: false }, birth, None) }
+        let inner = span.as_current(|| self.inner.call(request));
+        let spanned = Spanned { inner, span, done: false, _carried: carried };
+        ServerFuture { inner: Recorded::unborn(spanned, birth, None) }
     }
 }
 
@@ -92,7 +88,7 @@ pin_project! {
     /// The response to come, recorded as a task.
     pub struct ServerFuture<F> {
         #[pin]
-        inner: Recorded<Spanned<tokio::task::futures::TaskLocalFuture<Option<HeaderValue>, F>>>,
+        inner: Recorded<Spanned<F>>,
     }
 }
 
@@ -114,6 +110,7 @@ pin_project! {
         inner: F,
         span: DirectSpan,
         done: bool,
+        _carried: Option<Carried>,
     }
 
     impl<F> PinnedDrop for Spanned<F> {

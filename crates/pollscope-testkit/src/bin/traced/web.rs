@@ -37,6 +37,7 @@ pub async fn run() {
         ("/absent", None, None),
         ("/broken", None, None),
         ("/relay", Some(CALLER), Some("vendor=3")),
+        ("/spawned", Some(CALLER), Some("vendor=5")),
         ("/by-hand", Some(CALLER), Some("vendor=4")),
     ] {
         let mut request = Request::get(format!("http://{address}{path}"));
@@ -119,6 +120,10 @@ async fn answer(request: Request<Incoming>, plain: Http, address: SocketAddr) ->
         }
         // Asks on, under the client's layer: what the next one sees is told.
         "/relay" => ask(&ClientLayer::new().layer(plain), address, "/echo").await,
+        "/spawned" => {
+            let asking = async move { ask(&ClientLayer::new().layer(plain), address, "/echo").await };
+            pollscope::spawn(asking).await.expect("it ends")
+        }
         "/by-hand" => {
             let span = tracing::info_span!("by hand", otel.kind = "server");
             if let Some(remote) = pollscope::http::extract(request.headers()) {
