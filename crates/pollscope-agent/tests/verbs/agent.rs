@@ -93,11 +93,14 @@ fn an_address_in_use_costs_the_pages_and_nothing_else() {
     assert!(wait_for("the end", || child.try_wait().unwrap()).success());
 }
 
+/// Paths and bodies of requests.
+type Seen = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
 /// A backend that takes everything by HTTP, on a thread for each connection.
-fn backend() -> (String, Arc<Mutex<Vec<(String, Vec<u8>)>>>) {
+fn backend() -> (String, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    let seen = Arc::<Mutex<Vec<_>>>::default();
+    let seen = Seen::default();
     let all = seen.clone();
     std::thread::spawn(move || {
         for stream in listener.incoming().take(100) {

@@ -11,8 +11,7 @@ fn plays_a_service() {
     let Ok(play) = std::env::var(SERVICE) else { return };
     let _session = pollscope::Config::from_env().service("till").init();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    pollscope::runtime(&mut builder);
-    let runtime = builder.worker_threads(1).enable_all().build().unwrap();
+    let runtime = pollscope::runtime(builder.worker_threads(1).enable_all()).build().unwrap();
     runtime.block_on(async {
         match play.as_str() {
             "calm" => calm().await,

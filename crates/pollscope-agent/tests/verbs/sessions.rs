@@ -31,7 +31,7 @@ fn live_and_dead_sessions_are_listed_with_how_they_ended() {
     let last = ask(&place, &["sessions", "--json", "--session", "last"]).json();
     assert_eq!(last["sessions"].as_array().unwrap().len(), 1);
     assert_eq!(last["sessions"][0]["state"], "closed");
-    let one = ask(&place, &["sessions", "--json", "--session", &format!("-{killed_pid}-")]).json();
+    let one = ask(&place, &["sessions", "--json", "--session", &format!("{killed_pid}-")]).json();
     assert_eq!(one["sessions"][0]["state"], "died");
 }
 

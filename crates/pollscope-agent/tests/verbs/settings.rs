@@ -37,7 +37,7 @@ fn flags_that_make_no_sense_are_refused() {
     for (flags, says) in [
         (&["--endpoint", "nonsense"][..], "nonsense"),
         (&["--protocol", "carrier-pigeon"], "grpc"),
-        (&["--headers", "novalue"], "novalue"),
+        (&["--headers", "novalue"], "entry 1 of the OTLP headers"),
         (&["--grace", "-1"], "-1"),
     ] {
         let place = Place::new();

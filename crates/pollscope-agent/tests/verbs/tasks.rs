@@ -26,7 +26,7 @@ fn every_live_task_has_a_row() {
     let blocker: Vec<&str> = asked.line("blocker").split_whitespace().collect();
     assert_eq!(&blocker[..3], ["till", "blocker", "idle"]);
     let busy: f64 = blocker[4].strip_suffix("ms").expect("milliseconds").parse().unwrap();
-    assert!((30.0..200.0).contains(&busy), "{busy} ms: it blocked for 30");
+    assert!((30.0..1000.0).contains(&busy), "{busy} ms: it blocked for 30");
     assert_eq!(blocker[7], "1", "polls: {blocker:?}");
     assert!(blocker.last().unwrap().contains("service.rs:"));
 }
@@ -53,7 +53,7 @@ fn json_has_times_in_nanoseconds_and_ids() {
     assert_eq!(json["live"].as_u64().unwrap(), tasks.len() as u64);
     let blocker = tasks.iter().find(|task| task["name"] == "blocker").unwrap();
     let number = |key: &str| blocker[key].as_u64().unwrap_or_else(|| panic!("no {key} in {blocker}"));
-    assert!(number("busy") >= 30_000_000 && number("busy") < 200_000_000);
+    assert!(number("busy") >= 30_000_000 && number("busy") < 1_000_000_000);
     assert!(number("age") >= number("busy") + number("idle") + number("scheduled"));
     assert_eq!((number("polls"), number("wakes")), (1, 0));
     assert!(number("size") > 0 && number("id") > 0);
@@ -67,7 +67,7 @@ fn names_cannot_spoil_the_table() {
     let _service = service(&place, "names");
     let asked = ask(&place, &["tasks"]);
     assert!(!asked.out.contains(['\x1b', '\x07']), "a name gives the terminal no orders");
-    assert!(asked.line("clear").contains("·[2J·clear"));
+    assert!(asked.line("clear").contains("?[2J?clear"));
     assert!(asked.line("longlong").contains("…"), "cut, and said so");
     // All places stand one below the other, however wide the names.
     let asked_json = ask(&place, &["tasks", "--json"]).json();
