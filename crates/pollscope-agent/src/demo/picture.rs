@@ -72,7 +72,7 @@ fn row(group: &GroupRow) -> Vec<String> {
         group.label.chars().take(28).collect(),
         group.live.to_string(),
         group.spawned.to_string(),
-        group.totals.busy.to_string(),
+        (group.totals.busy - group.totals.nested).to_string(),
         group.totals.scheduled.to_string(),
         group.poll_time.max().to_string(),
         short(&group.key.location),
@@ -112,6 +112,8 @@ pub fn summary(agent: &mut Agent, done: Option<shop::load::Done>) -> String {
     // Lines are broken for people only.
     let room = if std::io::stdout().is_terminal() { columns } else { usize::MAX };
     let mut found = agent.model.summary(now(), &agent.traces, agent.traces.len().max(MOST));
+    // What is still under way shows only a part of itself.
+    found.slowest.retain(|slow| agent.traces.get(slow.trace).is_some_and(|tree| tree.orphans() == 0));
     let slowest = slowest_of_each(&found);
     found.worst_polls.retain(|poll| poll.own >= WORTH_TELLING);
     found.longest_scheduled.retain(|wait| wait.scheduled >= WORTH_TELLING);
