@@ -1,16 +1,14 @@
 //! `pollscope demo`: the shop's three services, a bounded load, an agent, a live picture, and a summary of what
 //! was found. Everything it starts it ends, and everything it writes it removes.
 
+mod picture;
+
 use crate::agent::{Agent, stop_signal};
 use crate::cli::{AgentArgs, Export, Which};
-use crate::observe::now;
 use crate::settings::Settings;
 use crate::show;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use pollscope_model::render::render_trace;
-use pollscope_model::traces::TraceQuery;
-use pollscope_model::view::{TaskFilter, TaskSort};
 use pollscope_wire::{place, sys};
 use shop::faults::Fault;
 use shop::load::Load;
@@ -22,6 +20,7 @@ use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 /// What is broken when nothing else is asked for: enough to find, not so much that the shop stands still.
@@ -30,6 +29,8 @@ const DEFAULT_FAULTS: [Fault; 3] = [Fault::BlockingCall, Fault::LockAcrossAwait,
 const PICTURE: Duration = Duration::from_millis(500);
 /// Time between two lines, where there is no terminal.
 const LINE: Duration = Duration::from_secs(5);
+/// For answers that are still under way when the load ends.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// How long a service may take to say where it listens.
 const START: Duration = Duration::from_secs(20);
 
@@ -117,6 +118,8 @@ impl Started {
         for fault in faults {
             command.args(["--fault", fault.name()]);
         }
+        // In a group of its own: a Ctrl-C at the terminal is for the demo, which still has to read them.
+        command.process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
         let mut child = command.spawn().with_context(|| format!("cannot start {}", role.name()))?;
         let output = child.stdout.take().context("its output is not ours")?;
@@ -141,6 +144,7 @@ impl Started {
 /// `pollscope demo`.
 pub async fn main(arguments: DemoArgs) -> Result<ExitCode> {
     let mut stop = stop_signal()?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let place = Place::new()?;
     let faults: Vec<Fault> = match (arguments.no_faults, arguments.fault.is_empty()) {
         (true, _) => Vec::new(),
@@ -167,117 +171,60 @@ pub async fn main(arguments: DemoArgs) -> Result<ExitCode> {
     let load = Load { gateway: gateway.address, rate: arguments.rate, length: arguments.length };
     let names: Vec<&str> = faults.iter().map(|fault| fault.name()).collect();
     let head = format!(
-        "pollscope demo: gateway, orders, inventory; {} requests/s for {:?}; faults: {}",
+        "pollscope demo: gateway, orders, inventory; {} requests/s; faults: {}",
         arguments.rate,
-        arguments.length,
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     );
-    show::print(&format!("{head}\n"))?;
+    let _ = show::write(&format!("{head}\n"));
     let load = tokio::spawn(load.run());
-    watch(&mut agent, &mut stop, arguments.length + Duration::from_secs(1), &head).await?;
+    watch(&mut agent, &mut stop, &mut hangup, arguments.length, &head).await;
     load.abort();
     let done = load.await.ok();
 
     // While they still live: what waits is shown as waiting.
     agent.turn();
-    let text = summary(&mut agent, done);
+    let text = picture::summary(&mut agent, done);
     for service in [gateway, inventory, orders] {
         service.end().await;
     }
     agent.finish(settings.grace).await?;
-    show::print(&text)?;
+    let _ = show::write(&text);
     Ok(ExitCode::SUCCESS)
 }
 
 /// Turns the agent and draws, until the time is over or the user has seen enough.
-async fn watch(agent: &mut Agent, stop: &mut mpsc::Receiver<()>, length: Duration, head: &str) -> Result<()> {
+async fn watch(
+    agent: &mut Agent,
+    stop: &mut mpsc::Receiver<()>,
+    hangup: &mut Signal,
+    length: Duration,
+    head: &str,
+) {
     let begin = Instant::now();
     let terminal = std::io::stdout().is_terminal();
     let every = if terminal { PICTURE } else { LINE };
     let mut drawn = begin;
-    while begin.elapsed() < length {
+    if terminal {
+        show::clear_screen();
+    }
+    while begin.elapsed() < length + LAST_ANSWERS {
         tokio::select! {
-            _ = stop.recv() => return Ok(()),
+            _ = stop.recv() => return,
+            _ = hangup.recv() => return,
             () = tokio::time::sleep(Duration::from_millis(50)) => {}
         }
         agent.turn();
         if drawn.elapsed() >= every {
             drawn = Instant::now();
-            if terminal {
-                show::clear_screen();
-                show::print(&picture(agent, head, begin.elapsed(), length))?;
+            let written = if terminal {
+                show::redraw(&picture::picture(agent, head, begin.elapsed(), length))
             } else {
-                show::print(&line(agent, begin.elapsed()))?;
+                show::write(&picture::line(agent, begin.elapsed()))
+            };
+            // Whoever looked on is gone. Nothing may be left behind then either.
+            if written.is_err() {
+                return;
             }
         }
     }
-    Ok(())
-}
-
-fn line(agent: &Agent, elapsed: Duration) -> String {
-    let live: usize = agent.model.sessions().map(|session| session.live_tasks()).sum();
-    let worst =
-        agent.model.sessions().flat_map(|session| session.worst_polls().next()).map(|poll| poll.own()).max();
-    let worst = worst.map_or_else(String::new, |worst| format!(", worst poll {worst}"));
-    format!("{:>3.0}s  {live} tasks live, {} traces{worst}\n", elapsed.as_secs_f64(), agent.traces.len())
-}
-
-fn picture(agent: &Agent, head: &str, elapsed: Duration, length: Duration) -> String {
-    let mut text = format!("{head}\n{:.0}s of {:.0}s\n\n", elapsed.as_secs_f64(), length.as_secs_f64());
-    let list = agent.model.tasks(now(), &TaskFilter::default(), TaskSort::Busy, 14);
-    let rows: Vec<Vec<String>> = list
-        .rows
-        .iter()
-        .map(|row| {
-            vec![
-                row.service.to_string(),
-                row.label().chars().take(28).collect(),
-                crate::json::doing(row.doing).0.to_owned(),
-                row.totals.busy.to_string(),
-                row.totals.scheduled.to_string(),
-                row.totals.polls.to_string(),
-                row.location.to_string(),
-            ]
-        })
-        .collect();
-    text += &show::table(
-        &["SERVICE", "TASK", "STATE", "BUSY", "SCHED", "POLLS", "SPAWNED AT"],
-        &[3, 4, 5],
-        &rows,
-    );
-    text += &format!("\n{} tasks live, {} traces seen\n\n", list.live, agent.traces.len());
-    let query = TraceQuery::default();
-    if let Some(tree) = agent.traces.find(&query, 8).iter().max_by_key(|tree| tree.nodes.len()) {
-        text += &render_trace(tree, show::columns().min(110), show::style(false));
-    }
-    text
-}
-
-/// What was found.
-fn summary(agent: &mut Agent, done: Option<shop::load::Done>) -> String {
-    let found = agent.model.summary(now(), &agent.traces, 5);
-    let mut text = String::from("\nWhat was found\n==============\n");
-    if let Some(done) = done {
-        text += &format!("{} requests answered, {} failed\n", done.good, done.failed);
-    }
-    let mut section = |title: &str, lines: Vec<String>| {
-        if !lines.is_empty() {
-            text += &format!("\n{title}\n");
-            for line in lines {
-                text += &format!("  {line}\n");
-            }
-        }
-    };
-    section("Slowest traces", found.slowest.iter().map(ToString::to_string).collect());
-    section("Worst polls", found.worst_polls.iter().map(ToString::to_string).collect());
-    section("Longest waits for a worker", found.longest_scheduled.iter().map(ToString::to_string).collect());
-    section("Panics", found.panicked.iter().map(ToString::to_string).collect());
-    section("Suspects", found.suspects.iter().map(ToString::to_string).collect());
-    if let Some(slowest) = found.slowest.first()
-        && let Some(tree) = agent.traces.get(slowest.trace)
-    {
-        text += "\nThe slowest trace\n";
-        text += &render_trace(&tree, show::columns().min(110), show::style(false));
-    }
-    text
 }

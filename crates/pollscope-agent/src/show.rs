@@ -25,16 +25,22 @@ pub fn style(ascii: bool) -> Style {
 
 /// The terminal's columns, 100 where there is none.
 pub fn columns() -> usize {
-    let said = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
-    let asked = || {
-        let output = std::process::Command::new("stty")
-            .arg("size")
-            .stdin(std::process::Stdio::inherit())
-            .output()
-            .ok()?;
-        String::from_utf8(output.stdout).ok()?.split_whitespace().nth(1)?.parse().ok()
-    };
-    said.or_else(|| if stdout().is_terminal() { asked() } else { None }).unwrap_or(100)
+    size().0
+}
+
+/// The terminal's columns and rows, 100 and 40 where there is none.
+pub fn size() -> (usize, usize) {
+    let said = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let asked =
+        rustix::termios::tcgetwinsize(stdout()).ok().filter(|size| size.ws_col > 0 && size.ws_row > 0);
+    let asked = asked.map_or((100, 40), |size| (size.ws_col.into(), size.ws_row.into()));
+    (said("COLUMNS").unwrap_or(asked.0), said("LINES").unwrap_or(asked.1))
+}
+
+/// Puts a picture in the place of the one before, without a moment of nothing between them.
+pub fn redraw(picture: &str) -> std::io::Result<()> {
+    let lines: String = picture.lines().map(|line| format!("{line}\x1b[K\n")).collect();
+    write(&format!("\x1b[H{lines}\x1b[J"))
 }
 
 /// Clears the terminal, if it is one.
@@ -44,9 +50,15 @@ pub fn clear_screen() {
     }
 }
 
+/// Writes to standard output, now.
+pub fn write(text: &str) -> std::io::Result<()> {
+    stdout().write_all(text.as_bytes())?;
+    stdout().flush()
+}
+
 /// Prints, and takes a closed pipe as the reader's wish to see no more.
 pub fn print(text: &str) -> Result<()> {
-    match stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush()) {
+    match write(text) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         other => Ok(other?),
     }
