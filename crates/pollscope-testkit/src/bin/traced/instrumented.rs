@@ -15,6 +15,7 @@ pub async fn run() {
     let held = Till { float: 7 };
     shapes(&held).await;
     arguments(&held).await;
+    drops().await;
     results().await;
 }
 
@@ -246,6 +247,50 @@ fn under_none() {}
 
 #[pollscope::instrument(skip_all, follows_from = causes.iter().map(tracing::Span::id).chain(more.iter().cloned()))]
 fn follows(causes: &[tracing::Span], more: &[Option<tracing::Id>]) {}
+
+/// Opens a span when it is dropped.
+struct Last(&'static str);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        info_span!("last", otel.name = self.0).in_scope(|| ());
+    }
+}
+
+#[pollscope::instrument]
+async fn cancelled() {
+    let _last = Last("dropped with the cancelled one");
+    std::future::pending::<()>().await;
+}
+
+#[pollscope::instrument(skip(last), ret)]
+async fn completed(last: Last) {
+    drop(last);
+}
+
+#[pollscope::instrument]
+async fn panics() {
+    let _last = Last("dropped with the panicking one");
+    tokio::task::yield_now().await;
+    panic!("as the script says");
+}
+
+#[pollscope::instrument]
+fn panics_at_once() {
+    panic!("as the script says");
+}
+
+async fn drops() {
+    // Polled once, then dropped.
+    tokio::select! {
+        biased;
+        () = cancelled() => {}
+        () = std::future::ready(()) => {}
+    }
+    completed(Last("dropped with the completed one")).await;
+    let _ = pollscope::spawn(panics()).await;
+    let _ = std::panic::catch_unwind(panics_at_once);
+}
 
 async fn results() {
     let _ = fails(1);
