@@ -5,7 +5,7 @@ use super::{callsite, open, severity};
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
 use syn::visit_mut::{VisitMut, visit_type_mut};
-use syn::{Block, Expr, ExprAsync, ItemFn, ReturnType, Stmt, Type, parse_quote};
+use syn::{AttrStyle, Block, Expr, ExprAsync, ItemFn, ReturnType, Stmt, Type, parse_quote};
 
 pub(super) fn expand(arguments: &Arguments, function: &ItemFn) -> TokenStream {
     let ItemFn { attrs, vis, sig, block } = function;
@@ -22,9 +22,12 @@ pub(super) fn expand(arguments: &Arguments, function: &ItemFn) -> TokenStream {
     } else {
         of_call(arguments, &open, block, &output)
     };
+    let (inner, outer): (Vec<_>, Vec<_>) =
+        attrs.iter().partition(|attribute| matches!(attribute.style, AttrStyle::Inner(_)));
     quote! {
-        #(#attrs)*
+        #(#outer)*
         #vis #sig {
+            #(#inner)*
             #body
         }
     }
@@ -50,10 +53,11 @@ fn of_future(arguments: &Arguments, open: &TokenStream, block: &TokenStream, out
 
 fn of_call(arguments: &Arguments, open: &TokenStream, block: &Block, output: &Type) -> TokenStream {
     if arguments.err.is_none() && arguments.ret.is_none() {
+        let statements = &block.stmts;
         return quote! {
             #open
             let __pollscope_entered = __pollscope_span.enter();
-            #block
+            #(#statements)*
         };
     }
     let block = returning(block, output);
@@ -97,6 +101,7 @@ fn observe(arguments: &Arguments) -> TokenStream {
 
 /// The block of a closure or an async block, with the type that the function returns.
 fn returning(block: &Block, output: &Type) -> TokenStream {
+    let statements = &block.stmts;
     // Never run: it only says what a `return`, or a `?`, in the block gives.
     quote! {
         {
@@ -106,7 +111,7 @@ fn returning(block: &Block, output: &Type) -> TokenStream {
                 let __pollscope_output: #output = loop {};
                 return __pollscope_output;
             }
-            #block
+            #(#statements)*
         }
     }
 }

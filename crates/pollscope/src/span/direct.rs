@@ -317,14 +317,34 @@ pub fn text_by_display<E: Display>(error: &E) -> String {
     error.to_string()
 }
 
+/// What `err` can be asked of.
+#[diagnostic::on_unimplemented(
+    message = "`err` needs a function that returns a `Result`",
+    label = "this function returns `{Self}`",
+    note = "remove `err`, or use `ret` to record what is returned"
+)]
+pub trait Fallible {
+    /// Of the error.
+    type Error;
+    /// The error, if it is one.
+    fn failure(&self) -> Option<&Self::Error>;
+}
+
+impl<T, E> Fallible for Result<T, E> {
+    type Error = E;
+    fn failure(&self) -> Option<&E> {
+        self.as_ref().err()
+    }
+}
+
 /// Records the error of a result, as `text` shows it.
-pub fn result_error<T, E>(
-    result: &Result<T, E>,
+pub fn result_error<R: Fallible>(
+    result: &R,
     span: &DirectSpan,
     callsite: &'static CallsiteStatic,
-    text: fn(&E) -> String,
+    text: fn(&R::Error) -> String,
 ) {
-    if let (Some(_), Err(error)) = (&span.open, result) {
+    if let (Some(_), Some(error)) = (&span.open, result.failure()) {
         span.error(callsite, &text(error));
     }
 }

@@ -40,6 +40,9 @@ async fn shapes(held: &Till) {
     async_question("19").await.expect("19 is a number");
     early(20);
     far(21);
+    lines::six();
+    let sum = lines::one() + lines::two() + lines::four().await + lines::seven();
+    assert_eq!((sum, lines::three(), lines::five().await), (14, Ok(3), Ok(5)));
 }
 
 #[pollscope::instrument]
@@ -168,6 +171,29 @@ fn early(n: u64) -> Option<u64> {
 #[pollscope::instrument]
 extern "C" fn far(n: u64) -> u64 {
     n
+}
+
+// In one line, and with an attribute of their own: none of these may warn.
+#[rustfmt::skip]
+mod lines {
+    #[pollscope::instrument]
+    pub fn one() -> u64 { 1 }
+    #[pollscope::instrument(ret)]
+    pub fn two() -> u64 { 2 }
+    #[pollscope::instrument(err)]
+    pub fn three() -> Result<u64, String> { Ok(3) }
+    #[pollscope::instrument]
+    pub async fn four() -> u64 { 4 }
+    #[pollscope::instrument(err, ret)]
+    pub async fn five() -> Result<u64, String> { Ok(5) }
+    #[pollscope::instrument]
+    pub fn six() {}
+    #[pollscope::instrument]
+    pub fn seven() -> u64 {
+        #![allow(unused_variables)]
+        let unused = 7;
+        7
+    }
 }
 
 async fn arguments(held: &Till) {
