@@ -178,3 +178,16 @@ fn a_panic_is_an_error_of_the_function_that_unwinds_and_not_its_cancellation() {
     let panics = named(spans(), "panics");
     assert_eq!(named(spans(), "dropped with the panicking one").ids.parent, Some(panics.ids.span));
 }
+
+#[test]
+fn a_function_s_span_stands_at_the_function() {
+    let source = include_str!("../src/bin/traced/instrumented.rs");
+    for name in ["plain", "async_method", "boxed", "generic", "fails"] {
+        let stands = |line: &str| {
+            let rest = line.split(&format!("fn {name}")).nth(1);
+            rest.is_some_and(|rest| rest.starts_with(['(', '<']))
+        };
+        let at = source.lines().position(stands).expect("it is there");
+        assert_eq!(named(spans(), name).callsite.location.line, at as u32 + 1, "{name}");
+    }
+}
