@@ -29,10 +29,11 @@ pub fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> 
 }
 
 /// Opens the span as `__pollscope_span`.
-fn open(arguments: &Arguments, function: &str, inputs: &Punctuated<FnArg, Token![,]>) -> TokenStream {
-    let name = arguments.name.as_ref().map_or_else(|| quote!(#function), |name| quote!(#name));
+fn open(arguments: &Arguments, function: &Ident, inputs: &Punctuated<FnArg, Token![,]>) -> TokenStream {
+    let own = function.to_string();
+    let name = arguments.name.as_ref().map_or_else(|| quote!(#own), |name| quote!(#name));
     let severity = severity(arguments.level.as_ref(), 9);
-    let callsite = callsite(arguments, &name, &severity);
+    let callsite = callsite(arguments, function, &name, &severity);
     let fields = fields(arguments, inputs);
     let parent = match &arguments.parent {
         None => quote!(::pollscope::__private::Parent::Current),
@@ -56,15 +57,22 @@ fn open(arguments: &Arguments, function: &str, inputs: &Punctuated<FnArg, Token!
     }
 }
 
-fn callsite(arguments: &Arguments, name: &TokenStream, severity: &TokenStream) -> TokenStream {
+fn callsite(
+    arguments: &Arguments,
+    function: &Ident,
+    name: &TokenStream,
+    severity: &TokenStream,
+) -> TokenStream {
     let target =
         arguments.target.as_ref().map_or_else(|| quote!(::core::module_path!()), |target| quote!(#target));
+    // The function's own line, not the attribute's.
+    let line = quote_spanned!(function.span()=> ::core::line!());
     quote! {
         ::pollscope::__private::CallsiteStatic {
             name: #name,
             target: #target,
             file: ::core::file!(),
-            line: ::core::line!(),
+            line: #line,
             severity: #severity,
         }
     }

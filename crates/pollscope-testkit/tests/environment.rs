@@ -81,3 +81,22 @@ fn the_filter_says_which_spans_are_recorded() {
     assert_eq!(of(&[("POLLSCOPE_FILTER", "off,hyper=info")]), ["of hyper"]);
     assert_eq!(of(&[("POLLSCOPE_FILTER", "not=a=filter")]), ["an info span"], "the default, with a warning");
 }
+
+#[test]
+fn the_level_says_which_events_are_recorded() {
+    let of = |environment: &[(&str, &str)]| {
+        let place = Place::new();
+        let mut service = Service::start_with(env!("CARGO_BIN_EXE_traced"), &place, &["quiet"], environment);
+        service.ready();
+        let spans = finished(&place);
+        assert!(service.finish().success());
+        let span = spans.iter().find(|span| &*span.name == "an info span").expect("a span");
+        span.events.iter().map(|event| event.callsite.severity).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&[]), [13]);
+    assert_eq!(of(&[("POLLSCOPE_EVENTS", "info")]), [9, 13]);
+    assert_eq!(of(&[("POLLSCOPE_EVENTS", "debug"), ("POLLSCOPE_FILTER", "debug")]), [5, 9, 13]);
+    assert_eq!(of(&[("POLLSCOPE_EVENTS", "debug")]), [9, 13], "what the filter leaves out is not recorded");
+    assert_eq!(of(&[("POLLSCOPE_EVENTS", "off")]), [0u8; 0]);
+    assert_eq!(of(&[("POLLSCOPE_EVENTS", "loud")]), [13], "the default, with a warning");
+}

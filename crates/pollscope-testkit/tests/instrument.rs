@@ -158,3 +158,36 @@ fn with_both_only_what_went_well_is_returned() {
     assert_eq!((well.status, value(well, "return")), (Status::Unset, Some(&text("4"))));
     assert_eq!((ill.status, value(ill, "return")), (Status::Error, None));
 }
+
+#[test]
+fn what_is_opened_while_a_function_s_future_is_dropped_is_below_it() {
+    let cancelled = named(spans(), "cancelled");
+    assert!(cancelled.cancelled && cancelled.status == Status::Unset, "{cancelled:?}");
+    assert_eq!(named(spans(), "dropped with the cancelled one").ids.parent, Some(cancelled.ids.span));
+    let completed = named(spans(), "completed");
+    assert!(!completed.cancelled);
+    assert_eq!(named(spans(), "dropped with the completed one").ids.parent, Some(completed.ids.span));
+}
+
+#[test]
+fn a_panic_is_an_error_of_the_function_that_unwinds_and_not_its_cancellation() {
+    for name in ["panics", "panics_at_once"] {
+        let span = named(spans(), name);
+        assert_eq!((span.status, span.cancelled), (Status::Error, false), "{span:?}");
+    }
+    let panics = named(spans(), "panics");
+    assert_eq!(named(spans(), "dropped with the panicking one").ids.parent, Some(panics.ids.span));
+}
+
+#[test]
+fn a_function_s_span_stands_at_the_function() {
+    let source = include_str!("../src/bin/traced/instrumented.rs");
+    for name in ["plain", "async_method", "boxed", "generic", "fails"] {
+        let stands = |line: &str| {
+            let rest = line.split(&format!("fn {name}")).nth(1);
+            rest.is_some_and(|rest| rest.starts_with(['(', '<']))
+        };
+        let at = source.lines().position(stands).expect("it is there");
+        assert_eq!(named(spans(), name).callsite.location.line, at as u32 + 1, "{name}");
+    }
+}

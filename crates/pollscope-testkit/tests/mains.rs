@@ -94,4 +94,6 @@ fn what_main_returns_is_what_the_process_returns() {
     ends("failing", 7);
     ends("returning", 9);
     ends("panicking", 101);
+    #[cfg(tokio_unstable)]
+    ends("shutting_down", 101);
 }

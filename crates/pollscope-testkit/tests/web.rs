@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{exported, finished, named, shown, text, value};
+use common::{exported, model, named, shown, text, value};
+use pollscope_model::Model;
 use pollscope_model::event::{SpanSource, Status, Value};
 use pollscope_model::span::{FinishedSpan, SpanKind};
 use pollscope_testkit::{Place, Service};
@@ -13,6 +14,7 @@ const TRACE: u128 = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c;
 const CALLER: u64 = 0xb7ad_6b71_6920_3331;
 
 struct Seen {
+    model: Model,
     spans: Vec<FinishedSpan>,
     /// What the service saw at the far end, by request.
     answers: HashMap<String, String>,
@@ -33,9 +35,10 @@ fn run(environment: &[(&str, &str)]) -> Seen {
             }
         };
     }
-    let spans = finished(&place);
+    let mut model = model(&place);
+    let spans = model.take_finished(usize::MAX);
     assert!(service.finish().success());
-    Seen { spans, answers }
+    Seen { model, spans, answers }
 }
 
 fn seen() -> &'static Seen {
@@ -175,6 +178,18 @@ fn spans_of_requests_stand_where_their_layer_was_made() {
         let file = shown(&out, "code.file.path").unwrap_or_default();
         assert!(file.ends_with("testkit/src/bin/traced/web.rs"), "{} ({:?}): {file}", span.name, span.source);
         assert!(!file.contains("crates/pollscope/src"), "{}", span.name);
+    }
+}
+
+#[test]
+fn what_hyper_spawns_stands_where_its_executor_was_made() {
+    let session = seen().model.sessions().next().expect("a session");
+    let hyper: Vec<_> =
+        session.groups().iter().filter(|group| group.key.named && &*group.key.label == "hyper").collect();
+    assert!(!hyper.is_empty());
+    for group in hyper {
+        assert!(group.key.location.file.ends_with("traced/web.rs"), "{}", group.key.location);
+        assert!(group.spawned > 0);
     }
 }
 

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 /// | `POLLSCOPE_RING_BYTES` | bytes of rings for each worker | by free space and memory limit, 256 KiB to 4 MiB |
 /// | `POLLSCOPE_SLOW_POLL_MS` | poll time from which a poll counts as slow | 10 |
 /// | `POLLSCOPE_FILTER` | which `tracing` spans and events are recorded, as `EnvFilter` | `info,tower_http=debug`, libraries off |
+/// | `POLLSCOPE_EVENTS` | the level from which `tracing` events that pass the filter are recorded, or `off` | `warn` |
 /// | `OTEL_SERVICE_NAME` | the service's name | `service` of the macro, else `unknown_service:<exe>` |
 /// | `OTEL_RESOURCE_ATTRIBUTES` | more resource attributes, `key=value,..` | none |
 /// | `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | which traces are exported | `parentbased_always_on` |

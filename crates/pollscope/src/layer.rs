@@ -15,13 +15,16 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::Filtered;
+use tracing_subscriber::filter::{Filtered, LevelFilter};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 /// What is recorded where `POLLSCOPE_FILTER` says nothing: the spans of the service, not of the libraries
 /// below it.
 const DEFAULT_FILTER: &str = "info,tower_http=debug,h2=off,hyper=off,hyper_util=off,tonic=off,tower=off,rustls=off,tokio=off,runtime=off";
+
+/// Events from this level up are recorded where `POLLSCOPE_EVENTS` says nothing.
+const DEFAULT_EVENTS: LevelFilter = LevelFilter::WARN;
 
 /// The layer that records spans and events: add it to the service's subscriber, before an OpenTelemetry layer.
 ///
@@ -46,14 +49,25 @@ where
         }
         None => EnvFilter::new(DEFAULT_FILTER),
     };
-    tracing_subscriber::Layer::with_filter(Layer { events: Level::WARN }, filter)
+    tracing_subscriber::Layer::with_filter(Layer { events: events() }, filter)
+}
+
+/// `POLLSCOPE_EVENTS`.
+fn events() -> LevelFilter {
+    let Some(text) = std::env::var("POLLSCOPE_EVENTS").ok().filter(|text| !text.is_empty()) else {
+        return DEFAULT_EVENTS;
+    };
+    text.trim().parse().unwrap_or_else(|_| {
+        eprintln!("pollscope: POLLSCOPE_EVENTS is {text:?}, which is no level: {DEFAULT_EVENTS} is used");
+        DEFAULT_EVENTS
+    })
 }
 
 /// Records what passes its filter; see [`layer()`].
 #[derive(Debug)]
 pub struct Layer {
     /// Events of this level and above are recorded.
-    events: Level,
+    events: LevelFilter,
 }
 
 /// Fields of a span or event, formatted.

@@ -52,8 +52,8 @@ pub mod __private {
     pub use crate::runtime::{run_main, run_main_local};
     pub use crate::span::attribute::{FieldValue, Value};
     pub use crate::span::direct::{
-        CallsiteStatic, DirectSpan, Instrumented, Observed, debug, display, result_error, text_by_debug,
-        text_by_display,
+        CallsiteStatic, DirectSpan, Fallible, Instrumented, Observed, debug, display, result_error,
+        text_by_debug, text_by_display,
     };
     pub use crate::span::{Parent, SpanRef};
     pub use crate::state::is_recording;

@@ -272,10 +272,11 @@ impl OpenSpan {
             r.entered.remove(at);
             r.show();
         }
+        // Taken before the count: who enters next begins after it, and no time counts twice.
+        let now = sys::tick();
         if self.depth.fetch_sub(1, Ordering::Relaxed) != 1 {
             return;
         }
-        let now = sys::tick();
         let busy = self.busy.fetch_add(now, Ordering::Relaxed).wrapping_add(now);
         self.last_exit.store(now, Ordering::Relaxed);
         if r.frame.task == self.task.load(Ordering::Relaxed) {

@@ -5,40 +5,49 @@ use super::{callsite, open, severity};
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
 use syn::visit_mut::{VisitMut, visit_type_mut};
-use syn::{Block, Expr, ExprAsync, ItemFn, ReturnType, Stmt, Type, parse_quote};
+use syn::{AttrStyle, Block, Expr, ExprAsync, Ident, ItemFn, ReturnType, Stmt, Type, parse_quote};
 
 pub(super) fn expand(arguments: &Arguments, function: &ItemFn) -> TokenStream {
     let ItemFn { attrs, vis, sig, block } = function;
-    let open = open(arguments, &sig.ident.to_string(), &sig.inputs);
+    let open = open(arguments, &sig.ident, &sig.inputs);
     let output = output(&sig.output);
     let body = if sig.asyncness.is_some() {
-        of_future(arguments, &open, &returning(block, &output), &output)
+        of_future(arguments, &sig.ident, &open, &returning(block, &output), &output)
     } else if let Some((before, inner, pinned)) = future_at_the_end(block) {
         let ExprAsync { attrs, block, .. } = inner;
-        let body = of_future(arguments, &open, &block.to_token_stream(), &parse_quote!(_));
+        let body = of_future(arguments, &sig.ident, &open, &block.to_token_stream(), &parse_quote!(_));
         let future = quote!(#(#attrs)* async move { #body });
         let future = if pinned { quote!(::std::boxed::Box::pin(#future)) } else { future };
         quote!(#(#before)* #future)
     } else {
-        of_call(arguments, &open, block, &output)
+        of_call(arguments, &sig.ident, &open, block, &output)
     };
+    let (inner, outer): (Vec<_>, Vec<_>) =
+        attrs.iter().partition(|attribute| matches!(attribute.style, AttrStyle::Inner(_)));
     quote! {
-        #(#attrs)*
+        #(#outer)*
         #vis #sig {
+            #(#inner)*
             #body
         }
     }
 }
 
 /// The future's span is current in each of its polls.
-fn of_future(arguments: &Arguments, open: &TokenStream, block: &TokenStream, output: &Type) -> TokenStream {
+fn of_future(
+    arguments: &Arguments,
+    function: &Ident,
+    open: &TokenStream,
+    block: &TokenStream,
+    output: &Type,
+) -> TokenStream {
     if arguments.err.is_none() && arguments.ret.is_none() {
         return quote! {
             #open
             ::pollscope::__private::Instrumented::new(async move #block, __pollscope_span).await
         };
     }
-    let observe = observe(arguments);
+    let observe = observe(arguments, function);
     quote! {
         #open
         let (__pollscope_result, __pollscope_span): (#output, _) =
@@ -48,16 +57,23 @@ fn of_future(arguments: &Arguments, open: &TokenStream, block: &TokenStream, out
     }
 }
 
-fn of_call(arguments: &Arguments, open: &TokenStream, block: &Block, output: &Type) -> TokenStream {
+fn of_call(
+    arguments: &Arguments,
+    function: &Ident,
+    open: &TokenStream,
+    block: &Block,
+    output: &Type,
+) -> TokenStream {
     if arguments.err.is_none() && arguments.ret.is_none() {
+        let statements = &block.stmts;
         return quote! {
             #open
             let __pollscope_entered = __pollscope_span.enter();
-            #block
+            #(#statements)*
         };
     }
     let block = returning(block, output);
-    let observe = observe(arguments);
+    let observe = observe(arguments, function);
     quote! {
         #open
         let __pollscope_result: #output = __pollscope_span.in_scope(move || #block);
@@ -67,14 +83,14 @@ fn of_call(arguments: &Arguments, open: &TokenStream, block: &Block, output: &Ty
 }
 
 /// Records what the arguments ask for of `__pollscope_result`.
-fn observe(arguments: &Arguments) -> TokenStream {
+fn observe(arguments: &Arguments, function: &Ident) -> TokenStream {
     let error = arguments.err.as_ref().map(|Shown { show, level, span }| {
         let text = match show {
             Show::Debug => quote_spanned!(*span=> ::pollscope::__private::text_by_debug),
             _ => quote_spanned!(*span=> ::pollscope::__private::text_by_display),
         };
         let name = quote!(::core::concat!("event ", ::core::file!(), ":", ::core::line!()));
-        let callsite = callsite(arguments, &name, &severity(level.as_ref(), 17));
+        let callsite = callsite(arguments, function, &name, &severity(level.as_ref(), 17));
         quote_spanned! {*span=>
             static ERROR: ::pollscope::__private::CallsiteStatic = #callsite;
             ::pollscope::__private::result_error(&__pollscope_result, &__pollscope_span, &ERROR, #text);
@@ -97,6 +113,7 @@ fn observe(arguments: &Arguments) -> TokenStream {
 
 /// The block of a closure or an async block, with the type that the function returns.
 fn returning(block: &Block, output: &Type) -> TokenStream {
+    let statements = &block.stmts;
     // Never run: it only says what a `return`, or a `?`, in the block gives.
     quote! {
         {
@@ -106,7 +123,7 @@ fn returning(block: &Block, output: &Type) -> TokenStream {
                 let __pollscope_output: #output = loop {};
                 return __pollscope_output;
             }
-            #block
+            #(#statements)*
         }
     }
 }

@@ -17,6 +17,8 @@ fn main() -> ExitCode {
         Some("local") => local(),
         Some("failing") => return failing().map_or(ExitCode::from(7), |()| ExitCode::SUCCESS),
         Some("panicking") => panicking(),
+        #[cfg(tokio_unstable)]
+        Some("shutting_down") => shutting_down(),
         Some("returning") => return returning(),
         other => panic!("no main {other:?}"),
     }
@@ -105,4 +107,12 @@ async fn returning() -> ExitCode {
         return ExitCode::from(9);
     }
     ExitCode::SUCCESS
+}
+
+/// A task's panic takes the runtime with it.
+#[cfg(tokio_unstable)]
+#[pollscope::main(flavor = "current_thread", unhandled_panic = "shutdown_runtime")]
+async fn shutting_down() {
+    pollscope::spawn(async { panic!("as the script says") });
+    std::future::pending::<()>().await;
 }

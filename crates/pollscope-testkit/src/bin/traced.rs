@@ -25,7 +25,11 @@ fn main() {
         "fields" => fields::run(),
         "instrumented" => runtime.block_on(instrumented::run()),
         "quiet" => {
-            tracing::info_span!("an info span").in_scope(|| ());
+            tracing::info_span!("an info span").in_scope(|| {
+                tracing::debug!("a debug event");
+                tracing::info!("an info event");
+                tracing::warn!("a warning");
+            });
             tracing::debug_span!("a debug span").in_scope(|| ());
             tracing::info_span!(target: "hyper::proto", "of hyper").in_scope(|| ());
         }

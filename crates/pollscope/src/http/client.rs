@@ -83,23 +83,26 @@ where
             let _entered = span.enter();
             self.inner.call(request)
         };
-        ClientFuture { inner, span, done: false }
+        ClientFuture { inner: Some(inner), span }
     }
 }
 
 pin_project! {
     /// The response to come, within its client span.
     pub struct ClientFuture<F> {
+        // Dropped within the span, as soon as it is over.
         #[pin]
-        inner: F,
+        inner: Option<F>,
         span: DirectSpan,
-        done: bool,
     }
 
     impl<F> PinnedDrop for ClientFuture<F> {
         fn drop(this: Pin<&mut Self>) {
-            if !this.done {
-                this.span.mark(flags::CANCELLED);
+            let mut this = this.project();
+            if this.inner.is_some() {
+                this.span.cancelled();
+                let _entered = this.span.enter();
+                this.inner.set(None);
             }
         }
     }
@@ -112,12 +115,12 @@ where
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
+        let mut this = self.project();
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else { panic!("polled after it was over") };
         let entered = this.span.enter();
-        let polled = this.inner.poll(cx);
+        let result = ready!(inner.poll(cx));
+        this.inner.set(None);
         drop(entered);
-        let result = ready!(polled);
-        *this.done = true;
         match &result {
             Ok(response) => {
                 let status = response.status();

@@ -79,7 +79,7 @@ where
         let birth =
             Birth { kind: task_kind::REQUEST, name: method, location: self.location, detached: false };
         let inner = span.as_current(|| self.inner.call(request));
-        let spanned = Spanned { inner, span, done: false, _carried: carried };
+        let spanned = Spanned { inner: Some(inner), span, _carried: carried };
         ServerFuture { inner: Recorded::unborn(spanned, birth, None) }
     }
 }
@@ -106,17 +106,20 @@ where
 pin_project! {
     /// Enters the server span at each poll, and records what the response says.
     struct Spanned<F> {
+        // Dropped within the span, as soon as it is over.
         #[pin]
-        inner: F,
+        inner: Option<F>,
         span: DirectSpan,
-        done: bool,
         _carried: Option<Carried>,
     }
 
     impl<F> PinnedDrop for Spanned<F> {
         fn drop(this: Pin<&mut Self>) {
-            if !this.done {
-                this.span.mark(flags::CANCELLED);
+            let mut this = this.project();
+            if this.inner.is_some() {
+                this.span.cancelled();
+                let _entered = this.span.enter();
+                this.inner.set(None);
             }
         }
     }
@@ -129,12 +132,12 @@ where
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
+        let mut this = self.project();
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else { panic!("polled after it was over") };
         let entered = this.span.enter();
-        let polled = this.inner.poll(cx);
+        let result = ready!(inner.poll(cx));
+        this.inner.set(None);
         drop(entered);
-        let result = ready!(polled);
-        *this.done = true;
         if this.span.is_recorded() {
             match &result {
                 Ok(response) => {

@@ -184,7 +184,13 @@ impl DirectSpan {
         self.open.is_some()
     }
 
-    #[cfg(feature = "tower")]
+    /// Marks it as dropped before its end, unless a panic tells more.
+    pub(crate) fn cancelled(&self) {
+        if !std::thread::panicking() {
+            self.mark(flags::CANCELLED);
+        }
+    }
+
     pub(crate) fn mark(&self, bits: u16) {
         if let Some(span) = &self.open {
             span.mark(bits);
@@ -223,16 +229,19 @@ impl Drop for Entered<'_> {
 pin_project! {
     /// A future that enters a span at each poll.
     pub struct Instrumented<F> {
+        // Dropped within the span, as soon as it is over.
         #[pin]
-        inner: F,
+        inner: Option<F>,
         span: DirectSpan,
-        done: bool,
     }
 
     impl<F> PinnedDrop for Instrumented<F> {
         fn drop(this: Pin<&mut Self>) {
-            if !this.done && let Some(span) = &this.span.open {
-                span.mark(flags::CANCELLED);
+            let mut this = this.project();
+            if this.inner.is_some() {
+                this.span.cancelled();
+                let _entered = this.span.enter();
+                this.inner.set(None);
             }
         }
     }
@@ -241,7 +250,7 @@ pin_project! {
 impl<F> Instrumented<F> {
     /// Enters `span` at each poll of `inner`.
     pub fn new(inner: F, span: DirectSpan) -> Instrumented<F> {
-        Instrumented { inner, span, done: false }
+        Instrumented { inner: Some(inner), span }
     }
 }
 
@@ -277,11 +286,13 @@ impl<F: Future> Future for Instrumented<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let entered = this.span.enter();
-        let polled = this.inner.poll(cx);
-        drop(entered);
-        *this.done = polled.is_ready();
+        let mut this = self.project();
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else { panic!("polled after it was over") };
+        let _entered = this.span.enter();
+        let polled = inner.poll(cx);
+        if polled.is_ready() {
+            this.inner.set(None);
+        }
         polled
     }
 }
@@ -306,14 +317,34 @@ pub fn text_by_display<E: Display>(error: &E) -> String {
     error.to_string()
 }
 
+/// What `err` can be asked of.
+#[diagnostic::on_unimplemented(
+    message = "`err` needs a function that returns a `Result`",
+    label = "this function returns `{Self}`",
+    note = "remove `err`, or use `ret` to record what is returned"
+)]
+pub trait Fallible {
+    /// Of the error.
+    type Error;
+    /// The error, if it is one.
+    fn failure(&self) -> Option<&Self::Error>;
+}
+
+impl<T, E> Fallible for Result<T, E> {
+    type Error = E;
+    fn failure(&self) -> Option<&E> {
+        self.as_ref().err()
+    }
+}
+
 /// Records the error of a result, as `text` shows it.
-pub fn result_error<T, E>(
-    result: &Result<T, E>,
+pub fn result_error<R: Fallible>(
+    result: &R,
     span: &DirectSpan,
     callsite: &'static CallsiteStatic,
-    text: fn(&E) -> String,
+    text: fn(&R::Error) -> String,
 ) {
-    if let (Some(_), Err(error)) = (&span.open, result) {
+    if let (Some(_), Some(error)) = (&span.open, result.failure()) {
         span.error(callsite, &text(error));
     }
 }

@@ -15,6 +15,7 @@ pub async fn run() {
     let held = Till { float: 7 };
     shapes(&held).await;
     arguments(&held).await;
+    drops().await;
     results().await;
 }
 
@@ -39,6 +40,9 @@ async fn shapes(held: &Till) {
     async_question("19").await.expect("19 is a number");
     early(20);
     far(21);
+    lines::six();
+    let sum = lines::one() + lines::two() + lines::four().await + lines::seven();
+    assert_eq!((sum, lines::three(), lines::five().await), (14, Ok(3), Ok(5)));
 }
 
 #[pollscope::instrument]
@@ -169,6 +173,29 @@ extern "C" fn far(n: u64) -> u64 {
     n
 }
 
+// In one line, and with an attribute of their own: none of these may warn.
+#[rustfmt::skip]
+mod lines {
+    #[pollscope::instrument]
+    pub fn one() -> u64 { 1 }
+    #[pollscope::instrument(ret)]
+    pub fn two() -> u64 { 2 }
+    #[pollscope::instrument(err)]
+    pub fn three() -> Result<u64, String> { Ok(3) }
+    #[pollscope::instrument]
+    pub async fn four() -> u64 { 4 }
+    #[pollscope::instrument(err, ret)]
+    pub async fn five() -> Result<u64, String> { Ok(5) }
+    #[pollscope::instrument]
+    pub fn six() {}
+    #[pollscope::instrument]
+    pub fn seven() -> u64 {
+        #![allow(unused_variables)]
+        let unused = 7;
+        7
+    }
+}
+
 async fn arguments(held: &Till) {
     renamed();
     renamed_by_a_literal();
@@ -246,6 +273,50 @@ fn under_none() {}
 
 #[pollscope::instrument(skip_all, follows_from = causes.iter().map(tracing::Span::id).chain(more.iter().cloned()))]
 fn follows(causes: &[tracing::Span], more: &[Option<tracing::Id>]) {}
+
+/// Opens a span when it is dropped.
+struct Last(&'static str);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        info_span!("last", otel.name = self.0).in_scope(|| ());
+    }
+}
+
+#[pollscope::instrument]
+async fn cancelled() {
+    let _last = Last("dropped with the cancelled one");
+    std::future::pending::<()>().await;
+}
+
+#[pollscope::instrument(skip(last), ret)]
+async fn completed(last: Last) {
+    drop(last);
+}
+
+#[pollscope::instrument]
+async fn panics() {
+    let _last = Last("dropped with the panicking one");
+    tokio::task::yield_now().await;
+    panic!("as the script says");
+}
+
+#[pollscope::instrument]
+fn panics_at_once() {
+    panic!("as the script says");
+}
+
+async fn drops() {
+    // Polled once, then dropped.
+    tokio::select! {
+        biased;
+        () = cancelled() => {}
+        () = std::future::ready(()) => {}
+    }
+    completed(Last("dropped with the completed one")).await;
+    let _ = pollscope::spawn(panics()).await;
+    let _ = std::panic::catch_unwind(panics_at_once);
+}
 
 async fn results() {
     let _ = fails(1);
