@@ -1,5 +1,6 @@
 """What the end-to-end tests run in: a Jaeger, services, agents, each on free ports, each ended by its pid."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -8,6 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.request
 
@@ -23,7 +25,7 @@ def free_port():
         return s.getsockname()[1]
 
 
-def get(url, timeout=5):
+def get(url, timeout=10):
     with urllib.request.urlopen(url, timeout=timeout) as answer:
         return json.load(answer)
 
@@ -57,7 +59,7 @@ class World:
             if process.poll() is None:
                 process.kill()
             process.wait()
-            for pipe in (process.stdin, process.stdout):
+            for pipe in (process.stdin, process.stdout, process.stderr):
                 if pipe:
                     pipe.close()
         shutil.rmtree(self.place, ignore_errors=True)
@@ -77,13 +79,22 @@ class World:
         assert line.startswith(ready), f"{command} said {line!r}"
         return process, line
 
+    def sessions(self):
+        return sorted(path for path in self.place.iterdir() if path.name.startswith("s-"))
+
     def jaeger(self):
         return Jaeger(self)
 
     def agent(self, endpoint, *arguments, protocol="grpc", state=None):
         command = [POLLSCOPE, "agent", "--dir", self.place, "--endpoint", endpoint, "--protocol", protocol]
         command += ["--state", state or self.state, "--listen", "127.0.0.1:0", *arguments]
-        return self.start(command, stderr=subprocess.DEVNULL)
+        return Agent(self, command)
+
+    def tap(self, onward):
+        return Tap(self, onward)
+
+    def rotel(self, onward):
+        return Rotel(self, onward)
 
     def shop(self):
         """The shop's three services; gives the gateway's address."""
@@ -96,9 +107,106 @@ class World:
         return line.split()[-1]
 
 
-def stop(process, seconds=15):
-    process.send_signal(signal.SIGTERM)
-    return process.wait(timeout=seconds)
+class Agent:
+    """An agent with its pages; what it says is kept."""
+
+    def __init__(self, world, command):
+        self.said = []
+        self.process = world.start(command, stderr=subprocess.PIPE, text=True)
+        self.reader = threading.Thread(target=self._listen, daemon=True)
+        self.reader.start()
+
+    def _listen(self):
+        for line in self.process.stderr:
+            self.said.append(line.rstrip())
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def page(self, path):
+        said = wait_for("the agent's address", lambda: [line for line in self.said if " on http://" in line])
+        with urllib.request.urlopen(said[0].split()[-1] + path, timeout=5) as answer:
+            return answer.read().decode()
+
+    def metric(self, name):
+        """The sum of a metric over its labels."""
+        lines = [line.rsplit(" ", 1) for line in self.page("/metrics").splitlines() if not line.startswith("#")]
+        return sum(int(value) for series, value in lines if series.split("{")[0] == name or series == name)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, seconds=15):
+        """Asks it to end; gives its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=seconds)
+
+    def processor_seconds(self):
+        fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @contextlib.contextmanager
+    def held_to_a_tenth(self):
+        """Lets it run for 10 ms in each 100: a tenth of a core at most."""
+        over = threading.Event()
+
+        def hold():
+            while not over.is_set():
+                self.process.send_signal(signal.SIGCONT)
+                time.sleep(0.010)
+                self.process.send_signal(signal.SIGSTOP)
+                over.wait(0.090)
+            self.process.send_signal(signal.SIGCONT)
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+class Tap:
+    """oteltap: OTLP over HTTP. Keeps what it decoded, and sends all on."""
+
+    def __init__(self, world, onward):
+        port = free_port()
+        self.endpoint = f"http://127.0.0.1:{port}"
+        command = [os.environ["RECEIVERS"], ROOT / "tests/tools/receivers/tap.py", port, f"{onward}/v1/traces"]
+        self.spans = []
+        self.process = world.start(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline().strip() == "ready"
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self):
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                self.spans.append(json.loads(line))
+
+
+class Rotel:
+    """rotel, a collector: OTLP over gRPC. Sends all on."""
+
+    def __init__(self, world, onward):
+        ports = free_port(), free_port()
+        self.endpoint = f"http://127.0.0.1:{ports[0]}"
+        find = "import pathlib, rotel; print(pathlib.Path(rotel.__file__).parent / 'rotel-agent')"
+        binary = subprocess.check_output([os.environ["RECEIVERS"], "-c", find], text=True).strip()
+        command = [binary, "start", "--otlp-grpc-endpoint", f"127.0.0.1:{ports[0]}"]
+        command += ["--otlp-http-endpoint", f"127.0.0.1:{ports[1]}", "--exporter", "otlp"]
+        command += ["--otlp-exporter-endpoint", onward, "--otlp-exporter-protocol", "grpc"]
+        command += ["--pid-file", world.state / "rotel.pid", "--log-file", world.state / "rotel.log"]
+        quiet = subprocess.DEVNULL
+        self.process = world.start(command, stdout=quiet, stderr=quiet)
+        wait_for("rotel listens", lambda: listens(ports[0]))
+
+
+def listens(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
 
 
 class Jaeger:

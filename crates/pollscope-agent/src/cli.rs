@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Shows and exports what instrumented async services do, read from shared memory.
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(name = "pollscope", version, about, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -234,6 +234,7 @@ impl Cli {
 pub fn length(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
+    let number: f64 = number.parse().map_err(|_| format!("{text:?} is no length of time: `500ms` is one"))?;
     let scale = match unit.trim() {
         "ns" => 1e-9,
         "us" | "µs" => 1e-6,
@@ -242,7 +243,6 @@ pub fn length(text: &str) -> Result<Duration, String> {
         "m" => 60.0,
         other => return Err(format!("{other:?} is no unit: ns, us, ms, s and m are")),
     };
-    let number: f64 = number.parse().map_err(|_| format!("{text:?} is no length of time: `500ms` is one"))?;
     Duration::try_from_secs_f64(number * scale).map_err(|error| error.to_string())
 }
 

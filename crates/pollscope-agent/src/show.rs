@@ -6,6 +6,7 @@ use crate::observe::{Observed, now};
 use anyhow::{Result, bail};
 use pollscope_model::Nanos;
 use pollscope_model::render::{Style, render_trace};
+use pollscope_model::text::{self, clean, fit, fit_left};
 use pollscope_model::traces::{TraceQuery, TraceTree};
 use pollscope_model::view::TaskList;
 use std::io::{IsTerminal, Write, stdout};
@@ -65,16 +66,16 @@ pub fn print(text: &str) -> Result<()> {
 
 /// Rows in columns that are as wide as they need to be; the columns named in `right` are set to the right.
 pub fn table(head: &[&str], right: &[usize], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([head[column].chars().count()]).max().unwrap_or(0)
+    let widest = |column: usize| {
+        let cells = rows.iter().map(|row| text::columns(&row[column]));
+        cells.chain([text::columns(head[column])]).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let widths: Vec<usize> = (0..head.len()).map(widest).collect();
     let mut text = String::new();
     let mut line = |cells: &[&str]| {
         let mut out = String::new();
         for (column, cell) in cells.iter().enumerate() {
-            let gap = widths[column] - cell.chars().count();
+            let gap = widths[column] - text::columns(cell);
             let pad = " ".repeat(gap);
             out += &if right.contains(&column) { format!("{pad}{cell}  ") } else { format!("{cell}{pad}  ") };
         }
@@ -86,28 +87,6 @@ pub fn table(head: &[&str], right: &[usize], rows: &[Vec<String>]) -> String {
         line(&row.iter().map(String::as_str).collect::<Vec<_>>());
     }
     text
-}
-
-/// Control characters cannot leave a service through a table.
-fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '·' } else { c }).collect()
-}
-
-/// The last `most` characters, where the telling part of a path is.
-fn tail(text: &str, most: usize) -> String {
-    let length = text.chars().count();
-    if length <= most {
-        return clean(text);
-    }
-    format!("…{}", clean(&text.chars().skip(length - most + 1).collect::<String>()))
-}
-
-/// The first `most` characters.
-fn head(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return clean(text);
-    }
-    format!("{}…", clean(&text.chars().take(most - 1).collect::<String>()))
 }
 
 fn lost_line(observed: &Observed) -> String {
@@ -169,8 +148,8 @@ pub fn tasks(observed: &Observed, list: &TaskList, as_json: bool) -> Result<()> 
         .map(|row| {
             let (state, _) = json::doing(row.doing);
             vec![
-                head(&row.service, 14),
-                head(row.label(), 26),
+                fit(&clean(&row.service), 14),
+                fit(&clean(row.label()), 26),
                 format!("{state} {}", row.since(now)),
                 row.totals.busy.to_string(),
                 row.totals.scheduled.to_string(),
@@ -178,7 +157,7 @@ pub fn tasks(observed: &Observed, list: &TaskList, as_json: bool) -> Result<()> 
                 row.totals.polls.to_string(),
                 row.totals.wakes.to_string(),
                 row.age.to_string(),
-                tail(&row.location.to_string(), 34),
+                fit_left(&clean(&row.location.to_string()), 34),
             ]
         })
         .collect();
@@ -287,11 +266,5 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = vec![vec!["a".to_owned(), "1".to_owned()], vec!["long".to_owned(), "1000".to_owned()]];
         assert_eq!(table(&["NAME", "N"], &[1], &rows), "NAME     N\na        1\nlong  1000\n");
-    }
-
-    #[test]
-    fn a_name_cannot_give_the_terminal_orders() {
-        assert_eq!(head("\x1b[2Jx", 20), "·[2Jx");
-        assert_eq!(tail("crates/very/long/path.rs:10", 12), "…/path.rs:10");
     }
 }

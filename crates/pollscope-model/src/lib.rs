@@ -18,6 +18,7 @@ pub mod spans;
 mod special;
 pub mod summary;
 pub mod tasks;
+pub mod text;
 pub mod threads;
 pub mod time;
 mod top;

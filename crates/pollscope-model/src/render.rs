@@ -5,6 +5,7 @@
 //! characters: a terminal never takes orders from a span.
 
 use crate::event::Status;
+use crate::text::{clean, columns, fit, fit_left};
 use crate::time::Nanos;
 use crate::traces::{TraceNode, TraceSpan, TraceTree};
 
@@ -103,9 +104,9 @@ impl<'a> Page<'a> {
     fn new(tree: &'a TraceTree, width: usize, style: Style) -> Page<'a> {
         let widest = |text: &dyn Fn(&TraceNode) -> usize| tree.nodes.iter().map(text).max().unwrap_or(0);
         let services = tree.services().len();
-        let service = if services > 1 { widest(&|node| length(&node.of.service)).min(12) } else { 0 };
-        let name = widest(&|node| 3 * node.depth + length(&name_of(&node.of))).clamp(12, width * 32 / 100);
-        let place = widest(&|node| length(&fit_left(&place_of(&node.of), width * 16 / 100)));
+        let service = if services > 1 { widest(&|node| columns(&node.of.service)).min(12) } else { 0 };
+        let name = widest(&|node| 3 * node.depth + columns(&name_of(&node.of))).clamp(12, width * 32 / 100);
+        let place = widest(&|node| columns(&fit_left(&place_of(&node.of), width * 16 / 100)));
         let mut page = Page { tree, style, width, name, service, bar: 0, place };
         let bar = width.saturating_sub(page.before_bar() + if place > 0 { 2 + place } else { 0 });
         if bar < SHORTEST_BAR {
@@ -158,15 +159,15 @@ impl<'a> Page<'a> {
         if self.bar >= 26 {
             put(self.bar / 2, &half);
         }
-        put(self.bar - length(&whole).min(self.bar), &whole);
+        put(self.bar - columns(&whole).min(self.bar), &whole);
         cells.into_iter().collect()
     }
 
     fn line(&self, node: &TraceNode, out: &mut String) {
         let span = &node.of.span;
         let indent = self.indent(node, false);
-        let name = fit(&name_of(&node.of), self.name.saturating_sub(length(&indent)).max(1));
-        let pad = " ".repeat(self.name.saturating_sub(length(&indent) + length(&name)));
+        let name = fit(&name_of(&node.of), self.name.saturating_sub(columns(&indent)).max(1));
+        let pad = " ".repeat(self.name.saturating_sub(columns(&indent) + columns(&name)));
         let name = if span.status == Status::Error { self.paint(ERROR, &name) } else { name };
         let mut line = format!("{}{name}{pad}", self.paint(FAINT, &indent));
         if self.service > 0 {
@@ -245,7 +246,7 @@ impl<'a> Page<'a> {
         };
         let mark = if self.style.unicode { "✗" } else { "!" };
         let indent = self.indent(node, true);
-        let text = fit(&text, self.width.saturating_sub(length(&indent) + 2));
+        let text = fit(&text, self.width.saturating_sub(columns(&indent) + 2));
         let text = self.paint(ERROR, &format!("{mark} {text}"));
         self.push(out, &format!("{}{text}", self.paint(FAINT, &indent)));
     }
@@ -330,36 +331,6 @@ fn place_of(of: &TraceSpan) -> String {
         return String::new();
     }
     clean(&location.to_string())
-}
-
-/// Control characters, and those that turn the direction of text, are shown as `?`.
-pub(crate) fn clean(text: &str) -> String {
-    let turns =
-        |c: char| matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|c| if c.is_control() || turns(c) { '?' } else { c }).collect()
-}
-
-fn length(text: &str) -> usize {
-    text.chars().count()
-}
-
-fn fit(text: &str, room: usize) -> String {
-    if length(text) <= room {
-        return text.to_owned();
-    }
-    text.chars().take(room.saturating_sub(1)).chain(['…']).collect()
-}
-
-/// Keeps the end of a path: first its whole names, then what fits.
-fn fit_left(text: &str, room: usize) -> String {
-    if length(text) <= room {
-        return text.to_owned();
-    }
-    let whole = text.match_indices('/').map(|(at, _)| &text[at + 1..]).find(|rest| length(rest) <= room);
-    whole.map_or_else(
-        || ['…'].into_iter().chain(text.chars().skip(length(text) + 1 - room)).collect(),
-        str::to_owned,
-    )
 }
 
 fn count(n: usize, what: &str) -> String {

@@ -8,9 +8,9 @@
 use crate::event::{Location, SessionId, TaskId, TaskKind, TaskTotals, TraceId};
 use crate::groups::{GroupKey, Groups, TaskShape};
 use crate::model::Model;
-use crate::render::clean;
 use crate::session::Session;
 use crate::tasks::{Doing, Live};
+use crate::text::clean;
 use crate::time::{Nanos, UnixNanos};
 use crate::traces::{TraceQuery, Traces};
 use std::cmp::Reverse;

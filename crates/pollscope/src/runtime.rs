@@ -134,27 +134,27 @@ impl std::fmt::Debug for RuntimeBuilder<'_> {
     }
 }
 
-/// What a runtime says of itself, read at a park at most once a second by whichever thread comes first.
+/// What a runtime says of itself, read at every park: the last one before it falls idle must be right.
 #[derive(Default)]
 struct Alive {
     runtime: OnceLock<(tokio::runtime::RuntimeMetrics, u32)>,
     last: AtomicU64,
 }
 
-/// Ticks between two readings: a second or less at any rate that a counter runs at.
+/// Ticks after which an unchanged reading is dated anew: a second or less at any rate that a counter runs at.
 const READ_EVERY: u64 = 1_000_000_000;
 
 impl Alive {
     fn read(&self, global: &Global, now: u64) {
-        let last = self.last.load(Ordering::Relaxed);
-        if now.saturating_sub(last) < READ_EVERY && last != 0 {
-            return;
-        }
         // A worker may park before the runtime is known: that is no reading.
         let Some((metrics, number)) = self.runtime.get() else { return };
-        self.last.store(now, Ordering::Relaxed);
-        if let Some(entry) = global.session.runtime_words(*number) {
-            entry[words::ALIVE].store(metrics.num_alive_tasks() as u64, Ordering::Relaxed);
+        let Some(entry) = global.session.runtime_words(*number) else { return };
+        let alive = metrics.num_alive_tasks() as u64;
+        let last = self.last.load(Ordering::Relaxed);
+        // Workers share these words: they are left alone while nothing changes.
+        if entry[words::ALIVE].load(Ordering::Relaxed) != alive || now.saturating_sub(last) >= READ_EVERY {
+            self.last.store(now, Ordering::Relaxed);
+            entry[words::ALIVE].store(alive, Ordering::Relaxed);
             entry[words::READ].store(now, Ordering::Relaxed);
         }
     }

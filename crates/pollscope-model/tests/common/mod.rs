@@ -33,6 +33,7 @@ pub fn began(service: &str) -> Event {
         started: at(0.0),
         exe: "/bin/shop".into(),
         slow_poll: ms(10.0),
+        tracing_layer: false,
     })
 }
 

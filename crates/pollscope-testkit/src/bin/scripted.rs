@@ -24,6 +24,7 @@ fn main() {
         "exit" => runtime(1).block_on(exit()),
         "steps" => runtime(1).block_on(steps(number)),
         "spin" => runtime(2).block_on(spin(number)),
+        "storm" => runtime(2).block_on(storm(number)),
         "tasks" => runtime(2).block_on(tasks(number)),
         "threads" => threads(number),
         "stuck" => runtime(1).block_on(stuck()),
@@ -91,8 +92,8 @@ async fn steps(number: u64) {
     asked_to_end().await;
 }
 
-/// A task that wakes itself for ever, at least 100,000 times, and `number` spans one after the other beside it.
-async fn spin(number: u64) {
+/// A task that wakes itself for ever; counts its polls.
+fn spinner() -> Arc<AtomicU64> {
     let polls = Arc::new(AtomicU64::new(0));
     let counted = polls.clone();
     pollscope::spawn_named(
@@ -103,6 +104,18 @@ async fn spin(number: u64) {
             Poll::Pending
         }),
     );
+    polls
+}
+
+/// The same spinner, and spans at an even pace.
+async fn storm(number: u64) {
+    spinner();
+    steps(number).await;
+}
+
+/// A task that wakes itself for ever, at least 100,000 times, and `number` spans one after the other beside it.
+async fn spin(number: u64) {
+    let polls = spinner();
     for n in 0..number {
         tracing::info_span!("step", n).in_scope(|| ());
         if n % 16 == 0 {

@@ -1,0 +1,189 @@
+//! The agent's own pages, and its own telemetry.
+
+use crate::support::{Agent, ask, service, service_with, wait_for};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use pollscope_testkit::Place;
+use prost::Message;
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+
+#[test]
+fn pages_answer_on_loopback() {
+    let place = Place::new();
+    let _service = service(&place, "calm");
+    let agent = Agent::start(&place, &["--no-export"]);
+    assert!(agent.address.starts_with("127.0.0.1:"));
+    assert_eq!(agent.page("GET", "/healthz").0, 200);
+    wait_for("readiness", || (agent.page("GET", "/readyz").0 == 200).then_some(()));
+    let (status, head, body) = agent.page("GET", "/metrics");
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+    well_formed(&body);
+    assert_eq!(agent.page("GET", "/").0, 404);
+    let (status, head, _) = agent.page("POST", "/metrics");
+    assert!(status == 405 && head.contains("allow: get, head"), "{head}");
+    assert_eq!(agent.page("HEAD", "/metrics").2, "");
+    assert_eq!(agent.end(), Some(0));
+}
+
+/// Prometheus's text: each metric has its help and type before its values, and no value stands twice.
+fn well_formed(page: &str) {
+    let (mut typed, mut seen) = (BTreeSet::new(), BTreeSet::new());
+    for line in page.lines() {
+        if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').unwrap();
+            assert!(typed.insert(name) && ["counter", "gauge"].contains(&kind), "{line}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+        } else if !line.starts_with("# HELP ") {
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            assert!(typed.contains(series.split('{').next().unwrap()), "{line}: no type");
+            assert!(seen.insert(series) && value.parse::<u64>().is_ok(), "{line}");
+        }
+    }
+    for name in [
+        "pollscope_agent_records_read_total",
+        "pollscope_agent_records_lost_total{class=\"polls\"}",
+        "pollscope_agent_sessions{state=\"live\"}",
+        "pollscope_agent_sessions_refused_total",
+        "pollscope_agent_queue_spans",
+        "pollscope_agent_queue_size_bytes",
+        "pollscope_agent_spans_sent_total",
+        "pollscope_agent_spans_dropped_total{reason=\"queue_full\"}",
+        "pollscope_agent_export_requests_total",
+        "pollscope_agent_export_retries_total",
+    ] {
+        assert!(seen.contains(name), "no {name} in\n{page}");
+    }
+}
+
+#[test]
+fn counts_are_those_of_the_sessions() {
+    let place = Place::new();
+    let _service = service_with(&place, "spinning", &[("POLLSCOPE_RING_BYTES", "262144")]);
+    std::fs::create_dir(place.path().join("s-1-1-0000000000000000")).unwrap();
+    let agent = Agent::start(&place, &["--no-export"]);
+    let lost = wait_for("polls lost", || {
+        agent.metric("pollscope_agent_records_lost_total{class=\"polls\"}").filter(|lost| *lost > 0)
+    });
+    let json = ask(&place, &["sessions", "--json"]).json();
+    assert_eq!(json["sessions"][0]["lost"]["polls"].as_u64(), Some(lost), "both read the same rings");
+    assert_eq!(agent.metric("pollscope_agent_sessions{state=\"live\"}"), Some(1));
+    assert_eq!(agent.metric("pollscope_agent_sessions_refused_total"), Some(1));
+    assert!(agent.metric("pollscope_agent_records_read_total").unwrap() > 1000);
+}
+
+#[test]
+fn an_address_in_use_costs_the_pages_and_nothing_else() {
+    let place = Place::new();
+    let _service = service(&place, "calm");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = crate::support::pollscope(&["agent", "--no-export", "--listen", &address]);
+    command.arg("--dir").arg(place.path()).arg("--state").arg(place.path().join("state"));
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let said = lines.find(|line| line.contains("cannot listen")).expect("it says so");
+    assert!(said.contains(&address) && said.contains("--listen"), "{said}");
+    lines.find(|line| line.contains("following")).expect("and goes on");
+    crate::support::signal(child.id(), "TERM");
+    assert!(wait_for("the end", || child.try_wait().unwrap()).success());
+}
+
+/// Paths and bodies of requests.
+type Seen = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
+/// A backend that takes everything by HTTP, on a thread for each connection.
+fn backend() -> (String, Seen) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let seen = Seen::default();
+    let all = seen.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().take(100) {
+            let (mut stream, all) = (stream.unwrap(), all.clone());
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                while let Some((path, length)) = head(&mut reader) {
+                    let mut body = vec![0; length];
+                    reader.read_exact(&mut body).unwrap();
+                    all.lock().unwrap().push((path, body));
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+                }
+            });
+        }
+    });
+    (address, seen)
+}
+
+/// A request's path and the length of its body.
+fn head(reader: &mut impl BufRead) -> Option<(String, usize)> {
+    let (mut path, mut length) = (None, 0);
+    for line in reader.lines() {
+        let line = line.ok()?.to_lowercase();
+        if line.is_empty() {
+            return Some((path?, length));
+        }
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+        path = path.or_else(|| line.split(' ').nth(1).map(str::to_owned));
+    }
+    None
+}
+
+fn service_name(resource: Option<&Resource>) -> String {
+    let name = resource.unwrap().attributes.iter().find(|one| one.key == "service.name").unwrap();
+    let value = name.value.clone().unwrap().value.unwrap();
+    match value {
+        opentelemetry_proto::tonic::common::v1::any_value::Value::StringValue(name) => name,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn its_own_spans_and_metrics_go_out_when_they_are_asked_for() {
+    let place = Place::new();
+    let _service = service(&place, "calm");
+    for asked_for in [true, false] {
+        let (endpoint, seen) = backend();
+        let mut flags = vec!["--endpoint", &endpoint, "--protocol", "http/protobuf"];
+        flags.extend(asked_for.then_some("--own-telemetry"));
+        let agent = Agent::start(&place, &flags);
+        wait_for("a round", || agent.metric("pollscope_agent_records_read_total").filter(|n| *n > 0));
+        // What is left goes out at the end.
+        assert_eq!(agent.end(), Some(0));
+        let seen = seen.lock().unwrap();
+        let (mut steps, mut metrics) = (BTreeSet::new(), BTreeSet::new());
+        for (path, body) in seen.iter() {
+            if path == "/v1/traces" {
+                for all in ExportTraceServiceRequest::decode(&**body).unwrap().resource_spans {
+                    if service_name(all.resource.as_ref()) == "pollscope-agent" {
+                        steps.extend(
+                            all.scope_spans.into_iter().flat_map(|of| of.spans).map(|span| span.name),
+                        );
+                    }
+                }
+            } else {
+                assert_eq!(path, "/v1/metrics");
+                for all in ExportMetricsServiceRequest::decode(&**body).unwrap().resource_metrics {
+                    assert_eq!(service_name(all.resource.as_ref()), "pollscope-agent");
+                    metrics
+                        .extend(all.scope_metrics.into_iter().flat_map(|of| of.metrics).map(|one| one.name));
+                }
+            }
+        }
+        if asked_for {
+            for step in ["turn", "discover", "read", "export"] {
+                assert!(steps.contains(step), "no {step} in {steps:?}");
+            }
+            assert!(metrics.contains("pollscope.agent.records.read"), "{metrics:?}");
+            assert!(metrics.contains("pollscope.agent.sessions"), "{metrics:?}");
+        } else {
+            assert!(steps.is_empty() && metrics.is_empty(), "{steps:?} {metrics:?}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The verbs, each run as a user would, against sessions of real services.
+
+mod agent;
+mod doctor;
+mod run;
+mod service;
+mod sessions;
+mod settings;
+mod support;
+mod tasks;
+mod traces;

@@ -1,0 +1,95 @@
+//! Services for these tests: this test binary again, as a child that plays one of them until its input is closed.
+
+use crate::support::SERVICE;
+use std::io::Write;
+use std::time::Duration;
+use tracing_subscriber::prelude::*;
+
+/// The child's way in. In the tests' own run there is nothing to play.
+#[test]
+fn plays_a_service() {
+    let Ok(play) = std::env::var(SERVICE) else { return };
+    let _session = pollscope::Config::from_env().service("till").init();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = pollscope::runtime(builder.worker_threads(1).enable_all()).build().unwrap();
+    runtime.block_on(async {
+        match play.as_str() {
+            "calm" => calm().await,
+            "names" => names().await,
+            "silent" => silent().await,
+            "layered" => layered().await,
+            "uncovered" => uncovered().await,
+            "spinning" => spinning().await,
+            other => panic!("no service {other}"),
+        }
+        println!("ready");
+        std::io::stdout().flush().unwrap();
+        let end = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
+        end.await.unwrap().unwrap();
+    });
+}
+
+/// One task has waited since it began, one was busy for 30 ms; there were two requests, one of them failed.
+async fn calm() {
+    pollscope::spawn_named("waiter", std::future::pending::<()>());
+    let busy = async {
+        std::thread::sleep(Duration::from_millis(30));
+        std::future::pending::<()>().await;
+    };
+    pollscope::spawn_named("blocker", busy);
+    assert_eq!(order(1).await, Ok(1));
+    assert!(order(2).await.is_err());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+#[pollscope::instrument(err)]
+async fn order(n: u64) -> Result<u64, String> {
+    price(n).await;
+    if n == 1 { Ok(n) } else { Err("sold out".to_owned()) }
+}
+
+#[pollscope::instrument]
+async fn price(n: u64) {
+    tokio::time::sleep(Duration::from_millis(20 * n)).await;
+}
+
+/// Names that would spoil a table.
+async fn names() {
+    let long = "long".repeat(100);
+    for name in ["\x1b[2J\x07clear", "日本語のタスク", long.as_str(), ""] {
+        pollscope::spawn_named(name, std::future::pending::<()>());
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+}
+
+/// Tasks, and no span.
+async fn silent() {
+    pollscope::spawn_named("waiter", std::future::pending::<()>());
+    tokio::time::sleep(Duration::from_millis(20)).await;
+}
+
+/// A tracing layer that nothing goes through.
+async fn layered() {
+    tracing_subscriber::registry().with(pollscope::layer()).init();
+    silent().await;
+}
+
+/// Most tasks are spawned beside pollscope.
+async fn uncovered() {
+    pollscope::spawn_named("seen", std::future::pending::<()>());
+    for _ in 0..9 {
+        tokio::spawn(std::future::pending::<()>());
+    }
+    // A worker tells the number of tasks alive when it parks.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+/// Polls that overrun the rings of this service, which are small.
+async fn spinning() {
+    let spin = async {
+        for _ in 0..200_000 {
+            tokio::task::yield_now().await;
+        }
+    };
+    pollscope::spawn_named("spinner", spin).await.unwrap();
+}

@@ -1,0 +1,136 @@
+//! `pollscope tasks`: the table, its orders, JSON, and names that would spoil it.
+
+use crate::support::{ask, pollscope, service, wait_for};
+use pollscope_testkit::Place;
+use std::io::Read;
+use std::process::Stdio;
+
+/// The names in the table's second column, from the top.
+fn order(place: &Place, sort: &str) -> Vec<String> {
+    let json = ask(place, &["tasks", "--json", "--sort", sort]).json();
+    let tasks = json["tasks"].as_array().unwrap().iter();
+    tasks.filter_map(|task| task["name"].as_str().map(str::to_owned)).collect()
+}
+
+#[test]
+fn every_live_task_has_a_row() {
+    let place = Place::new();
+    let _service = service(&place, "calm");
+    let asked = ask(&place, &["tasks"]);
+    assert_eq!(asked.code, Some(0));
+    let head: Vec<&str> = asked.out.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(
+        head,
+        ["SERVICE", "TASK", "STATE", "BUSY", "SCHED", "IDLE", "POLLS", "WAKES", "AGE", "SPAWNED", "AT"]
+    );
+    let blocker: Vec<&str> = asked.line("blocker").split_whitespace().collect();
+    assert_eq!(&blocker[..3], ["till", "blocker", "idle"]);
+    let busy: f64 = blocker[4].strip_suffix("ms").expect("milliseconds").parse().unwrap();
+    assert!((30.0..1000.0).contains(&busy), "{busy} ms: it blocked for 30");
+    assert_eq!(blocker[7], "1", "polls: {blocker:?}");
+    assert!(blocker.last().unwrap().contains("service.rs:"));
+}
+
+#[test]
+fn rows_stand_in_the_order_that_was_asked_for() {
+    let place = Place::new();
+    let _service = service(&place, "calm");
+    assert_eq!(order(&place, "busy")[..2], ["blocker", "waiter"]);
+    assert_eq!(order(&place, "idle")[..2], ["waiter", "blocker"]);
+    assert_eq!(order(&place, "name")[..2], ["blocker", "waiter"]);
+    assert_eq!(order(&place, "age")[..2], ["waiter", "blocker"], "oldest first");
+    for sort in ["state", "scheduled", "polls", "wakes"] {
+        assert_eq!(order(&place, sort).len(), 2);
+    }
+}
+
+#[test]
+fn json_has_times_in_nanoseconds_and_ids() {
+    let place = Place::new();
+    let _service = service(&place, "calm");
+    let json = ask(&place, &["tasks", "--json"]).json();
+    let tasks = json["tasks"].as_array().unwrap();
+    assert_eq!(json["live"].as_u64().unwrap(), tasks.len() as u64);
+    let blocker = tasks.iter().find(|task| task["name"] == "blocker").unwrap();
+    let number = |key: &str| blocker[key].as_u64().unwrap_or_else(|| panic!("no {key} in {blocker}"));
+    assert!(number("busy") >= 30_000_000 && number("busy") < 1_000_000_000);
+    assert!(number("age") >= number("busy") + number("idle") + number("scheduled"));
+    assert_eq!((number("polls"), number("wakes")), (1, 0));
+    assert!(number("size") > 0 && number("id") > 0);
+    assert_eq!(blocker["state"], "idle");
+    assert!(blocker["future"].as_str().unwrap().contains("calm"), "{blocker}");
+}
+
+#[test]
+fn names_cannot_spoil_the_table() {
+    let place = Place::new();
+    let _service = service(&place, "names");
+    let asked = ask(&place, &["tasks"]);
+    assert!(!asked.out.contains(['\x1b', '\x07']), "a name gives the terminal no orders");
+    assert!(asked.line("clear").contains("?[2J?clear"));
+    assert!(asked.line("longlong").contains("…"), "cut, and said so");
+    // All places stand one below the other, however wide the names.
+    let asked_json = ask(&place, &["tasks", "--json"]).json();
+    let tasks = asked_json["tasks"].as_array().unwrap();
+    assert!(tasks.iter().any(|task| task["name"] == "\x1b[2J\x07clear"), "JSON has it as it is");
+    let wide = |line: &str| -> usize {
+        let before = &line[..line.find("idle").unwrap()];
+        before.chars().map(|c| if c > '\u{1100}' && c != '…' { 2 } else { 1 }).sum()
+    };
+    let columns: Vec<usize> = asked.out.lines().filter(|line| line.contains(" idle ")).map(wide).collect();
+    assert!(columns.len() >= 4 && columns.iter().all(|column| *column == columns[0]), "{}", asked.out);
+}
+
+#[test]
+fn a_limit_says_what_it_left_out() {
+    let place = Place::new();
+    let _service = service(&place, "calm");
+    let asked = ask(&place, &["tasks", "--limit", "1", "--sort", "busy"]);
+    assert!(asked.out.lines().nth(1).unwrap().contains("blocker"));
+    assert!(asked.line("--limit").starts_with("1 of "), "{asked:?}");
+}
+
+#[test]
+fn tasks_beside_pollscope_are_said_to_be_there() {
+    let place = Place::new();
+    let _service = service(&place, "uncovered");
+    let said = wait_for("the number of tasks alive", || {
+        let asked = ask(&place, &["tasks"]);
+        asked.out.lines().find(|line| line.contains("are recorded")).map(str::to_owned)
+    });
+    assert!(said.starts_with("till: ") && said.contains("of 1"), "{said}");
+}
+
+#[test]
+fn watching_goes_on_until_it_is_told_to_stop() {
+    let place = Place::new();
+    let _service = service(&place, "calm");
+    let mut command = pollscope(&["tasks", "--watch", "--dir", place.path().to_str().unwrap()]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = child.stdout.take().unwrap();
+    let mut seen = Vec::new();
+    // Two tables, one second apart.
+    while String::from_utf8_lossy(&seen).matches("SERVICE").count() < 2 {
+        let mut part = [0; 4096];
+        let n = out.read(&mut part).unwrap();
+        assert!(n > 0, "it ended by itself");
+        seen.extend_from_slice(&part[..n]);
+    }
+    crate::support::signal(child.id(), "INT");
+    let status = wait_for("the end", || child.try_wait().unwrap());
+    assert!(status.success());
+    assert!(!seen.contains(&0x1b), "no orders to a terminal that is none");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let place = Place::new();
+    let _service = service(&place, "calm");
+    let mut command = pollscope(&["tasks", "--watch", "--dir", place.path().to_str().unwrap()]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let status = wait_for("the end", || child.try_wait().unwrap());
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(status.success() && said.is_empty(), "{status}: {said}");
+}
