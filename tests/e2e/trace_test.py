@@ -22,7 +22,7 @@ class OneRequestIsOneTrace(unittest.TestCase):
 
         def whole():
             traces = jaeger.traces("gateway")
-            if len(traces) == 1 and len(traces[0]["spans"]) >= 12:
+            if len(traces) == 1 and len(traces[0]["spans"]) >= 13:
                 return traces[0]
 
         trace = wait_for("the order's trace, whole", whole)
@@ -50,6 +50,9 @@ class OneRequestIsOneTrace(unittest.TestCase):
             at = spans[parent_of(at)]
             found = (service_of(trace, at), at["operationName"], tags(at).get("span.kind"))
             self.assertEqual(found, step)
+        # What a printer's thread renders is below the span that asked for it.
+        receipt = by_name["orders", "render receipt", "internal"]
+        self.assertEqual(spans[parent_of(receipt)]["operationName"], "render")
         # The task that the handler spawned is a span below the handler's, and its request is below it.
         reserve = by_name["gateway", "reserve", "internal"]
         self.assertEqual(spans[parent_of(reserve)]["operationName"], "place")

@@ -49,6 +49,8 @@ fn tasks_are_children_of_the_spans_that_spawned_them() {
         line_of("in the child of a function"),
         ["in the child of a function", "child of a function", "direct"]
     );
+    assert_eq!(line_of("on another thread"), ["on another thread", "request"]);
+    assert_eq!(line_of("on another thread, outside"), ["on another thread, outside"]);
     let set = line_of("in the set");
     assert_eq!((set.len(), set[0], set[2]), (3, "in the set", "request"), "{set:?}");
     let request = named(spans(), "request").ids.trace;

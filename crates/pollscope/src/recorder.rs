@@ -227,6 +227,22 @@ pub(crate) fn add(word: &AtomicU64, n: u64) {
 }
 
 impl Recorder {
+    /// Makes a span the current one.
+    #[inline]
+    pub fn enter(&mut self, span: Context) {
+        self.entered.push(span);
+        self.show();
+    }
+
+    /// Takes a span out again, wherever it stands: spans are not always left in order.
+    #[inline]
+    pub fn leave(&mut self, local: u64) {
+        if let Some(at) = self.entered.iter().rposition(|context| context.local == local) {
+            self.entered.remove(at);
+            self.show();
+        }
+    }
+
     /// Shows what is being polled, and the current span, in the thread's words.
     #[inline]
     pub fn show(&self) {

@@ -232,8 +232,7 @@ impl OpenSpan {
                 slot[span::ENTERED].store(entered, Ordering::Relaxed);
             }
         }
-        r.entered.push(self.context());
-        r.show();
+        r.enter(self.context());
     }
 
     /// Opened in one task and first entered in another, as a request is in its connection's: it is that one's.
@@ -254,25 +253,18 @@ impl OpenSpan {
     /// Makes it the current span for what is opened here, without being entered: no time is counted.
     #[cfg(feature = "tower")]
     pub fn show_as_current(&self, r: &mut Recorder) {
-        r.entered.push(self.context());
-        r.show();
+        r.enter(self.context());
     }
 
     /// Undoes [`OpenSpan::show_as_current`].
     #[cfg(feature = "tower")]
     pub fn hide(&self, r: &mut Recorder) {
-        if let Some(at) = r.entered.iter().rposition(|context| context.local == self.open.span) {
-            r.entered.remove(at);
-            r.show();
-        }
+        r.leave(self.open.span);
     }
 
     /// Leaves it on this thread.
     pub fn exit(&self, r: &mut Recorder) {
-        if let Some(at) = r.entered.iter().rposition(|context| context.local == self.open.span) {
-            r.entered.remove(at);
-            r.show();
-        }
+        r.leave(self.open.span);
         // Taken before the count: who enters next begins after it, and no time counts twice.
         let now = sys::tick();
         if self.depth.fetch_sub(1, Ordering::Relaxed) != 1 {

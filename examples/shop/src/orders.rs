@@ -20,14 +20,16 @@ struct Orders {
     receipts: mpsc::Sender<Receipt>,
 }
 
-/// A receipt to be rendered, and who waits for it.
+/// A receipt to be rendered, for which span, and who waits for it.
 struct Receipt {
     order: u64,
+    asked_in: pollscope::Current,
     done: oneshot::Sender<usize>,
 }
 
 pub(crate) async fn serve(listener: TcpListener) -> Result<()> {
-    let database = Connection::open_in_memory().context("cannot open the database")?;
+    // Without a name it is a file of its own, which is gone when it is closed.
+    let database = Connection::open("").context("cannot open the database")?;
     database.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, bytes INTEGER NOT NULL)", [])?;
     let orders = Orders { database: Arc::new(Mutex::new(database)), receipts: printers(2)? };
     net::serve(listener, move |asked| {
@@ -90,7 +92,10 @@ impl Orders {
     #[pollscope::instrument(skip(self))]
     async fn render(&self, order: u64) -> Result<usize> {
         let (done, rendered) = oneshot::channel();
-        self.receipts.send(Receipt { order, done }).ok().context("the printers are gone")?;
+        self.receipts
+            .send(Receipt { order, asked_in: pollscope::current(), done })
+            .ok()
+            .context("the printers are gone")?;
         rendered.await.context("the printer gave up")
     }
 }
@@ -104,8 +109,8 @@ fn printers(count: usize) -> Result<mpsc::Sender<Receipt>> {
         pollscope::thread::Builder::new().name(format!("printer-{n}")).spawn(move || {
             loop {
                 let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                let Ok(Receipt { order, done }) = next else { return };
-                let bytes = pollscope::job("render receipt", || receipt(order));
+                let Ok(Receipt { order, asked_in, done }) = next else { return };
+                let bytes = asked_in.in_scope(|| pollscope::job("render receipt", || receipt(order)));
                 let _ = done.send(bytes);
             }
         })?;

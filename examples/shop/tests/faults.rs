@@ -1,7 +1,7 @@
 //! Each fault of the shop, switched on by itself, shows in what is read from outside, with its place.
 
 use pollscope_collect::{Collector, Options};
-use pollscope_model::event::{Location, Value};
+use pollscope_model::event::{Location, SpanSource, Value};
 use pollscope_model::span::FinishedSpan;
 use pollscope_model::summary::{Summary, Suspicion};
 use pollscope_model::traces::{TraceLimits, Traces};
@@ -219,6 +219,8 @@ fn an_order_goes_through_the_database_a_printer_and_back() {
     let orders = orders.expect("its session");
     let rendered = orders.jobs().find(|((name, _), _)| name.as_deref() == Some("render receipt"));
     assert!(rendered.is_some_and(|(_, jobs)| jobs.count >= 10), "the printers work");
+    let receipt = seen.spans.iter().find(|span| span.ids.parent == Some(render.ids.span)).expect("a job");
+    assert_eq!((&*receipt.name, receipt.source), ("render receipt", SpanSource::Job), "in the order's trace");
     let client = seen.spans.iter().find(|span| {
         span.attributes.iter().any(|each| {
             &*each.key == "url.full" && matches!(&each.value, Value::Str(url) if url.contains("/stock/"))

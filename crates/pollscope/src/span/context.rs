@@ -1,5 +1,6 @@
 //! The current span: what children inherit, and what [`current`] shows.
 
+use super::SpanRef;
 use crate::recorder;
 
 /// What a span's children need of it.
@@ -35,6 +36,29 @@ impl Current {
     /// Whether the trace is exported.
     pub fn sampled(&self) -> bool {
         self.sampled
+    }
+
+    /// Runs a closure with this span as the current one, on any thread: what is opened in it is below the span.
+    /// No time counts for the span itself.
+    ///
+    /// ```
+    /// let here = pollscope::current();
+    /// std::thread::spawn(move || here.in_scope(|| pollscope::job("render", || ()))).join().unwrap();
+    /// ```
+    pub fn in_scope<R>(&self, run: impl FnOnce() -> R) -> R {
+        struct Shown(Option<Context>);
+        impl Drop for Shown {
+            fn drop(&mut self) {
+                let Some(context) = self.0 else { return };
+                recorder::with(|r| r.leave(context.local));
+            }
+        }
+        let context = self.context();
+        if let Some(context) = context {
+            recorder::with(|r| r.enter(context));
+        }
+        let _shown = Shown(context);
+        run()
     }
 
     /// pollscope's id of the current task.

@@ -43,6 +43,13 @@ async fn request(released: oneshot::Receiver<()>) -> pollscope::task::JoinHandle
     });
     job.await.expect("it ends");
 
+    let here = pollscope::current();
+    let elsewhere = std::thread::spawn(move || {
+        here.in_scope(|| info_span!("on another thread").in_scope(|| ()));
+        info_span!("on another thread, outside").in_scope(|| ());
+    });
+    elsewhere.join().expect("it ends");
+
     let (tell, polled) = oneshot::channel();
     let aborted = pollscope::spawn_named("aborted", async {
         let _ = tell.send(());
