@@ -1,7 +1,7 @@
 //! Options, from code and environment, and the opening of the session.
 
 use crate::span::Sampler;
-use crate::state::{self, Guard};
+use crate::state::{self, Guard, say};
 use pollscope_wire::modules;
 use pollscope_wire::place::{self, Place};
 use pollscope_wire::session::{self, InfoValue, Options};
@@ -126,7 +126,7 @@ impl Config {
     /// Opens the session. Never fails: where nothing can be recorded, one line on standard error says why.
     pub fn init(self) -> Guard {
         for warning in &self.warnings {
-            eprintln!("pollscope: {warning}");
+            say(format_args!("{warning}"));
         }
         if self.off || state::global().is_some() {
             return Guard { owner: false };
@@ -152,7 +152,7 @@ impl Config {
             |reason| reasons.push(reason),
         );
         let Some(session) = session else {
-            eprintln!("pollscope: nothing is recorded: {}", reasons.join("; "));
+            say(format_args!("nothing is recorded: {}", reasons.join("; ")));
             return Guard { owner: false };
         };
         if !resource.iter().any(|(key, _)| key == "service.instance.id") {
@@ -164,7 +164,7 @@ impl Config {
         match state::install(session, self.slow_poll_ns, self.sampler) {
             Ok(installed) => Guard { owner: installed.is_some() },
             Err(error) => {
-                eprintln!("pollscope: nothing is recorded: no page for the enable word: {error}");
+                say(format_args!("nothing is recorded: no page for the enable word: {error}"));
                 Guard { owner: false }
             }
         }

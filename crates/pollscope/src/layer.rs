@@ -6,6 +6,7 @@
 use crate::recorder;
 use crate::span::attribute::{self, FieldValue};
 use crate::span::{Context as SpanContext, OpenSpan};
+use crate::state::say;
 use pollscope_wire::layout::Counter;
 use pollscope_wire::record::source;
 use pollscope_wire::sys;
@@ -42,9 +43,7 @@ where
     let filter = match said.as_deref().map(|text| (text, EnvFilter::try_new(text))) {
         Some((_, Ok(filter))) => filter,
         Some((text, Err(error))) => {
-            eprintln!(
-                "pollscope: POLLSCOPE_FILTER {text:?} is no filter ({error}): {DEFAULT_FILTER:?} is used"
-            );
+            say(format_args!("POLLSCOPE_FILTER {text:?} is no filter ({error}): {DEFAULT_FILTER:?} is used"));
             EnvFilter::new(DEFAULT_FILTER)
         }
         None => EnvFilter::new(DEFAULT_FILTER),
@@ -58,7 +57,7 @@ fn events() -> LevelFilter {
         return DEFAULT_EVENTS;
     };
     text.trim().parse().unwrap_or_else(|_| {
-        eprintln!("pollscope: POLLSCOPE_EVENTS is {text:?}, which is no level: {DEFAULT_EVENTS} is used");
+        say(format_args!("POLLSCOPE_EVENTS is {text:?}, which is no level: {DEFAULT_EVENTS} is used"));
         DEFAULT_EVENTS
     })
 }

@@ -49,7 +49,8 @@ pub(crate) struct Recorder {
     pub completing: (Who, u64),
     pub parked_since: u64,
     pub unparked_since: u64,
-    rows: Vec<Option<Row>>,
+    /// By key: not asked for yet, refused for good, or there.
+    rows: Vec<Option<Option<Row>>>,
     keys: HashMap<KeyPlace, u32, Mix>,
     callsites: HashMap<usize, u32, Mix>,
     strings: HashMap<(usize, usize), u32, Mix>,
@@ -200,7 +201,7 @@ fn register(global: &'static Global, local: &Local, slot: &mut Option<Box<Record
         runtime: kind.runtime,
         worker: worker.map(|index| index as u16),
     };
-    let Some(handle) = global.session.register(&registration) else { return };
+    let Some(handle) = global.session.register(&registration) else { return global.tell_refusals() };
     *slot = Some(Box::new(Recorder {
         global,
         handle,
@@ -275,7 +276,7 @@ impl Recorder {
     #[inline]
     pub fn row(&mut self, key: u32) -> Option<Row> {
         match self.rows.get(key as usize) {
-            Some(Some(row)) => Some(row),
+            Some(Some(row)) => *row,
             _ => self.make_row(key),
         }
     }
@@ -286,8 +287,12 @@ impl Recorder {
         if self.rows.len() <= at {
             self.rows.resize(at + 1, None);
         }
-        self.rows[at] = self.global.session.row(self.handle.slot, key);
-        self.rows[at]
+        let row = self.global.session.row(self.handle.slot, key);
+        if row.is_none() {
+            self.global.tell_refusals();
+        }
+        self.rows[at] = Some(row);
+        row
     }
 
     /// Counts one in a row's word.
@@ -312,6 +317,9 @@ impl Recorder {
             return *key;
         }
         let key = make(self.global);
+        if key == 0 {
+            self.global.tell_refusals();
+        }
         // Names may come without end: what is cached is bounded, the session's own table is too.
         if self.keys.len() < 4096 {
             self.keys.insert(place, key);
@@ -325,6 +333,9 @@ impl Recorder {
             return *id;
         }
         let id = make(self.global);
+        if id == 0 {
+            self.global.tell_refusals();
+        }
         self.callsites.insert(address, id);
         id
     }

@@ -89,6 +89,7 @@ impl OpenSpan {
             Some((number, _)) => ids::id(GENERATIONS.next(number), number),
             None => {
                 session.count(Counter::SpansWithoutSlot);
+                r.global.tell_refusals();
                 ids::id(WITHOUT_SLOT.fetch_add(1, Ordering::Relaxed) + 1, ids::NO_SLOT)
             }
         };

@@ -3,9 +3,10 @@
 //! Recording is on while the enable word reads 1. It lies on a page that a forked child finds wiped, so the
 //! child records nothing into its parent's session; closing the session stores 0.
 
-use pollscope_wire::layout::State;
+use pollscope_wire::layout::{Counter, State};
 use pollscope_wire::session::{InfoValue, Session};
 use pollscope_wire::sys;
+use std::io::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -16,7 +17,32 @@ pub(crate) struct Global {
     /// Poll time above which a poll counts as slow, in ticks as far as they are known at start.
     pub slow_poll_ticks: u64,
     pub sampler: crate::span::Sampler,
+    /// The counters of which a line was said, by bit.
+    told: AtomicU64,
 }
+
+/// What may be refused, and what a line says of it.
+const REFUSALS: [(Counter, &str); 6] = [
+    (
+        Counter::ThreadsRefused,
+        "a thread runs unrecorded: raise POLLSCOPE_MAX_THREADS, or give the session's directory more room",
+    ),
+    (
+        Counter::TasksRefused,
+        "a task runs unrecorded: raise POLLSCOPE_MAX_TASKS, or give the session's directory more room",
+    ),
+    (
+        Counter::SpansWithoutSlot,
+        "an open span would not be known after a crash: raise POLLSCOPE_MAX_TASKS, or give the session's \
+         directory more room",
+    ),
+    (Counter::KeysRefused, "there are too many names of tasks and spans: the rest is counted as `other`"),
+    (
+        Counter::RowsRefused,
+        "counters of a thread are missing: raise POLLSCOPE_MAX_ROWS, or give the session's directory more room",
+    ),
+    (Counter::StringsRefused, "there are too many names and places: the rest is recorded without"),
+];
 
 impl Global {
     /// Whether this process records.
@@ -24,6 +50,25 @@ impl Global {
     pub fn is_on(&self) -> bool {
         self.enabled.load(Ordering::Relaxed) == 1
     }
+
+    /// Says once of each kind that something was refused. The counters stand in the session.
+    #[cold]
+    pub fn tell_refusals(&self) {
+        for (counter, text) in REFUSALS {
+            let bit = 1 << counter as u64;
+            if self.session.counted(counter) > 0 && self.told.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+                say(format_args!(
+                    "partly recorded: {text} (counted as {})",
+                    Counter::NAMES[counter as usize]
+                ));
+            }
+        }
+    }
+}
+
+/// A line on standard error, where it can be written: a closed one is no reason to panic.
+pub(crate) fn say(text: std::fmt::Arguments<'_>) {
+    let _ = std::io::stderr().write_all(format!("pollscope: {text}\n").as_bytes());
 }
 
 static GLOBAL: OnceLock<Global> = OnceLock::new();
@@ -71,7 +116,7 @@ pub(crate) fn install(
 ) -> std::io::Result<Option<&'static Global>> {
     let enabled = sys::enable_word()?;
     let slow_poll_ticks = (slow_poll_ns as f64 * ticks_per_ns()) as u64;
-    let global = Global { session, enabled, slow_poll_ticks, sampler };
+    let global = Global { session, enabled, slow_poll_ticks, sampler, told: AtomicU64::new(0) };
     if GLOBAL.set(global).is_err() {
         return Ok(None);
     }

@@ -18,6 +18,7 @@ use pollscope_wire::record::task_kind;
 use std::future::Future;
 use std::panic::Location;
 use tokio::runtime::Handle;
+use tokio::task::LocalSet;
 
 /// Spawns a future on the current runtime, as [`tokio::spawn`] does.
 #[track_caller]
@@ -150,6 +151,18 @@ impl<'a> Builder<'a> {
         JoinHandle::new(wrapped(|| tokio::task::spawn_local(future)), task)
     }
 
+    /// Spawns on a `LocalSet`.
+    #[track_caller]
+    pub fn spawn_local_on<F>(self, future: F, local: &LocalSet) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let future = self.recorded_local(future);
+        let task = future.id();
+        JoinHandle::new(wrapped(|| local.spawn_local(future)), task)
+    }
+
     /// Runs a closure on the blocking pool.
     #[track_caller]
     pub fn spawn_blocking<F, R>(self, run: F) -> JoinHandle<R>
@@ -159,6 +172,17 @@ impl<'a> Builder<'a> {
     {
         let job = crate::thread::Job::queue(self.name, Location::caller());
         JoinHandle::new(wrapped(|| tokio::task::spawn_blocking(move || job.run(run))), 0)
+    }
+
+    /// Runs a closure on the blocking pool of a handle's runtime.
+    #[track_caller]
+    pub fn spawn_blocking_on<F, R>(self, run: F, handle: &Handle) -> JoinHandle<R>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        let job = crate::thread::Job::queue(self.name, Location::caller());
+        JoinHandle::new(wrapped(|| handle.spawn_blocking(move || job.run(run))), 0)
     }
 }
 

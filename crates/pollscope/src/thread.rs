@@ -8,7 +8,7 @@ use pollscope_wire::record::{self, kind, outcome, span as span_flags};
 use pollscope_wire::sys;
 use std::io;
 use std::panic::Location;
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, Scope, ScopedJoinHandle};
 
 /// Builds a thread worker: std's builder, the thread recorded.
 #[derive(Debug, Default)]
@@ -46,6 +46,27 @@ impl Builder {
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
+        self.plain().spawn(worker(run))
+    }
+
+    /// Starts the thread within a scope, as [`std::thread::Builder::spawn_scoped`] does.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's, when it gives no thread.
+    pub fn spawn_scoped<'scope, 'env, F, R>(
+        self,
+        scope: &'scope Scope<'scope, 'env>,
+        run: F,
+    ) -> io::Result<ScopedJoinHandle<'scope, R>>
+    where
+        F: FnOnce() -> R + Send + 'scope,
+        R: Send + 'scope,
+    {
+        self.plain().spawn_scoped(scope, worker(run))
+    }
+
+    fn plain(self) -> std::thread::Builder {
         let mut builder = std::thread::Builder::new();
         if let Some(name) = self.name {
             builder = builder.name(name);
@@ -53,11 +74,41 @@ impl Builder {
         if let Some(bytes) = self.stack_size {
             builder = builder.stack_size(bytes);
         }
-        builder.spawn(move || {
-            recorder::set_kind(Kind { kind: Kind::THREAD_WORKER, runtime: 0 });
-            run()
-        })
+        builder
     }
+}
+
+/// What a thread worker runs: it says what it is before its first event.
+fn worker<R>(run: impl FnOnce() -> R) -> impl FnOnce() -> R {
+    move || {
+        recorder::set_kind(Kind { kind: Kind::THREAD_WORKER, runtime: 0 });
+        run()
+    }
+}
+
+/// Starts a thread of a rayon pool as a thread worker: give it to the pool's builder.
+///
+/// ```
+/// # fn pool() -> Result<(), rayon_core::ThreadPoolBuildError> {
+/// let pool = rayon_core::ThreadPoolBuilder::new().spawn_handler(pollscope::thread::spawn_rayon).build()?;
+/// pool.spawn(|| pollscope::job("resize", || ()));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// The operating system's, when it gives no thread.
+#[cfg(feature = "rayon")]
+pub fn spawn_rayon(thread: rayon_core::ThreadBuilder) -> io::Result<()> {
+    let mut builder = Builder::new();
+    if let Some(name) = thread.name() {
+        builder = builder.name(name);
+    }
+    if let Some(bytes) = thread.stack_size() {
+        builder = builder.stack_size(bytes);
+    }
+    builder.spawn(move || thread.run()).map(drop)
 }
 
 /// Starts a thread worker.

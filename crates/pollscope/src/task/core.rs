@@ -52,6 +52,7 @@ impl Task {
         recorder::with(|r| {
             let Some(number) = r.take_task() else {
                 r.global.session.count(Counter::TasksRefused);
+                r.global.tell_refusals();
                 return None;
             };
             let slot = r.global.session.task(number)?;

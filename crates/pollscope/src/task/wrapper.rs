@@ -329,7 +329,10 @@ impl Life {
                 outcome::CANCELLED => row::CANCELLED,
                 _ => row::PANICKED,
             };
-            r.count(task.key, word);
+            if let Some(row) = r.row(task.key) {
+                add(&row[word], 1);
+                add(&row[row::IDLE], now - last_end);
+            }
             let (flags, body) = record::TaskEnd { birth: task.birth, outcome: how, totals: shown }.encode();
             match &task.span {
                 None => r.handle.poll.write(kind::TASK_END, flags, now, &body),
