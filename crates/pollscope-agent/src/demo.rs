@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// What is broken when nothing else is asked for: enough to find, not so much that the shop stands still.
 const DEFAULT_FAULTS: [Fault; 3] = [Fault::BlockingCall, Fault::LockAcrossAwait, Fault::LeakedTasks];
@@ -176,10 +176,13 @@ pub async fn main(arguments: DemoArgs) -> Result<ExitCode> {
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     );
     let _ = show::write(&format!("{head}\n"));
-    let load = tokio::spawn(load.run());
+    let (end, ended) = oneshot::channel::<()>();
+    let load = tokio::spawn(load.run_until(async {
+        let _ = ended.await;
+    }));
     watch(&mut agent, &mut stop, &mut hangup, arguments.length, &head).await;
-    load.abort();
-    let done = load.await.ok();
+    drop(end);
+    let done = tokio::time::timeout(LAST_ANSWERS, load).await.ok().and_then(Result::ok);
 
     // While they still live: what waits is shown as waiting.
     agent.turn();

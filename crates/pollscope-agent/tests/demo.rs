@@ -113,10 +113,12 @@ fn it_ends_by_itself_and_tells_what_is_broken() {
 fn it_ends_cleanly_when_it_is_asked_to_or_nobody_reads_on() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let mut demo = Demo::start(&["--for", "60s"]);
-        let output = demo.running();
+        let mut output = demo.running();
         kill_process(demo.pid(), signal).expect("it runs");
+        let mut said = String::new();
+        output.read_to_string(&mut said).expect("its output can be read");
+        assert!(said.contains("What was found") && said.contains(" requests answered"), "{said}");
         demo.leaves_nothing();
-        drop(output);
     }
     let mut demo = Demo::start(&["--for", "60s"]);
     drop(demo.running());

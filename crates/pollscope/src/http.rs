@@ -1,4 +1,26 @@
 //! HTTP: W3C trace context in and out, and layers that make a task and a span of each request.
+//!
+//! With tower, [`ServerLayer`] and [`ClientLayer`] do all of it. By hand, [`extract`] reads what a caller sent,
+//! and [`inject`] writes the current span into a request that goes out:
+//!
+//! ```
+//! # #[cfg(feature = "tracing")] {
+//! use tracing::{Instrument, info_span};
+//!
+//! async fn handle(request: http::Request<()>) {
+//!     let span = info_span!("handle", otel.kind = "server");
+//!     if let Some(caller) = pollscope::http::extract(request.headers()) {
+//!         caller.attach(&span);
+//!     }
+//!     let work = async {
+//!         let mut onward = http::Request::get("http://127.0.0.1:3000/").body(()).unwrap();
+//!         pollscope::http::inject(onward.headers_mut());
+//!         // .. and sends it.
+//!     };
+//!     work.instrument(span).await
+//! }
+//! # }
+//! ```
 
 mod client;
 mod context;

@@ -141,6 +141,9 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
+        if !crate::state::is_recording() {
+            return;
+        }
         let mut fields = Fields::default();
         attrs.record(&mut fields);
         let explicit = attrs.parent().and_then(|parent| context_of(parent, &ctx));
@@ -161,9 +164,13 @@ where
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, ctx: Context<'_, S>) {
+        let Some(span) = ctx.span(id) else { return };
+        if span.extensions().get::<OpenSpan>().is_none() {
+            return;
+        }
+        // Formatted before the span's extensions are held: user code may look at them, too.
         let mut fields = Fields::default();
         values.record(&mut fields);
-        let Some(span) = ctx.span(id) else { return };
         let extensions = span.extensions();
         let Some(open) = extensions.get::<OpenSpan>() else { return };
         recorder::with(|r| {
@@ -183,7 +190,7 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
-        if *event.metadata().level() > self.events {
+        if *event.metadata().level() > self.events || !crate::state::is_recording() {
             return;
         }
         let mut fields = Fields::default();
@@ -245,4 +252,28 @@ pub(crate) fn attach(
             span.extensions_mut().replace(carried);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::prelude::*;
+
+    /// Must not be looked at.
+    struct Private;
+
+    impl std::fmt::Debug for Private {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            panic!("formatted though nothing is recorded")
+        }
+    }
+
+    #[test]
+    fn where_nothing_is_recorded_nothing_is_formatted() {
+        assert!(!crate::state::is_recording());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(super::layer()), || {
+            let span = tracing::info_span!("span", private = ?Private, later = tracing::field::Empty);
+            span.record("later", tracing::field::debug(Private));
+            span.in_scope(|| tracing::error!(private = ?Private, "event"));
+        });
+    }
 }

@@ -29,13 +29,22 @@ pub struct Done {
 impl Load {
     /// Sends requests until the time is over. The load itself is plain tokio: it is not what is watched.
     pub async fn run(self) -> Done {
+        self.run_until(std::future::pending()).await
+    }
+
+    /// The same, or until `stop` is ready: what is under way then is not waited for.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> Done {
+        let mut stop = std::pin::pin!(stop);
         let mut done = Done::default();
         let begin = Instant::now();
         let mut running = tokio::task::JoinSet::new();
         let mut every = tokio::time::interval(Duration::from_secs_f64(1.0 / self.rate.clamp(0.1, 10_000.0)));
         let mut order = 0u64;
         while begin.elapsed() < self.length {
-            every.tick().await;
+            tokio::select! {
+                _ = every.tick() => {}
+                () = &mut stop => return done,
+            }
             order += 1;
             // Every third request looks an order up, the others place one.
             let method = if order.is_multiple_of(3) { "GET" } else { "POST" };

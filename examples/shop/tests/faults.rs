@@ -8,7 +8,8 @@ use pollscope_model::traces::{TraceLimits, Traces};
 use pollscope_model::{Limits, Model, Nanos, UnixNanos};
 use pollscope_testkit::{Place, Service};
 use shop::load::{Done, Load};
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -227,4 +228,42 @@ fn an_order_goes_through_the_database_a_printer_and_back() {
         })
     });
     assert!(client.is_some_and(|client| client.callsite.location.file.ends_with("net.rs")));
+}
+
+/// Asks a service, without a body; gives the answer's first line.
+fn ask(address: SocketAddr, what: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout can be set");
+    let request = format!("{what} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    answer.lines().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_fault_is_switched_on_and_off_while_the_service_runs() {
+    let place = Place::new();
+    let (service, address) = start(&place, "inventory", &[]);
+    assert_eq!(ask(address, "POST /stock/1"), "HTTP/1.1 200 OK");
+    assert_eq!(ask(address, "POST /faults/lock_across_await?on=1"), "HTTP/1.1 200 OK");
+    assert_eq!(ask(address, "POST /stock/1"), "HTTP/1.1 200 OK");
+    assert_eq!(ask(address, "POST /faults/lock_across_await?on=0"), "HTTP/1.1 200 OK");
+    assert_eq!(ask(address, "POST /stock/1"), "HTTP/1.1 200 OK");
+    assert_eq!(ask(address, "POST /faults/no_such_fault"), "HTTP/1.1 500 Internal Server Error");
+    let mut collector = Collector::new(Options { dirs: vec![place.path().to_owned()], ..Options::default() });
+    let mut model = Model::new(Limits::default());
+    collector.discover();
+    for _ in 0..3 {
+        collector.round(&mut |session, event| model.apply(session, event));
+        model.end_round();
+    }
+    let mut reserves: Vec<FinishedSpan> = model.take_finished(usize::MAX);
+    reserves.retain(|span| &*span.name == "reserve");
+    reserves.sort_by_key(|span| span.start);
+    let [before, with, after] = &reserves[..] else { panic!("{reserves:?}") };
+    // One wait for the price, and, with the fault, one of 15 ms with the lock held.
+    assert!(with.end.since(with.start) >= Nanos(15_000_000), "{with:?}");
+    assert!(before.polls <= 2 && after.polls <= 2, "{before:?} {after:?}");
+    assert!(service.finish().success());
 }

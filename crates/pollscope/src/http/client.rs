@@ -48,6 +48,29 @@ pub struct ClientService<S> {
     location: &'static Location<'static>,
 }
 
+impl<S> ClientService<S> {
+    fn span<B>(&self, request: &Request<B>) -> DirectSpan {
+        if !crate::state::is_recording() {
+            return DirectSpan::NONE;
+        }
+        let method = request.method().as_str();
+        let uri = request.uri();
+        let mut fields = vec![
+            ("otel.name", FieldValue::from(method)),
+            ("otel.kind", FieldValue::from("client")),
+            ("http.request.method", FieldValue::from(method)),
+            ("url.full", FieldValue::from(uri.to_string())),
+        ];
+        if let Some(host) = uri.host() {
+            fields.push(("server.address", FieldValue::from(host)));
+        }
+        if let Some(port) = uri.port_u16() {
+            fields.push(("server.port", FieldValue::from(port)));
+        }
+        DirectSpan::of_request(self.location, source::CLIENT, None, &fields)
+    }
+}
+
 impl<S, B, R> Service<Request<B>> for ClientService<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
@@ -61,21 +84,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> ClientFuture<S::Future> {
-        let method = request.method().clone();
-        let uri = request.uri();
-        let mut fields = vec![
-            ("otel.name", FieldValue::from(method.as_str())),
-            ("otel.kind", FieldValue::from("client")),
-            ("http.request.method", FieldValue::from(method.as_str())),
-            ("url.full", FieldValue::from(uri.to_string())),
-        ];
-        if let Some(host) = uri.host() {
-            fields.push(("server.address", FieldValue::from(host.to_owned())));
-        }
-        if let Some(port) = uri.port_u16() {
-            fields.push(("server.port", FieldValue::from(port)));
-        }
-        let span = DirectSpan::of_request(self.location, source::CLIENT, None, &fields);
+        let span = self.span(&request);
         if let Some(context) = span.context() {
             write(request.headers_mut(), context.trace, context.span, context.sampled);
         }

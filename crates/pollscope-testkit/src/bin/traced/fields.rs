@@ -12,7 +12,7 @@ pub fn run() {
     links();
 }
 
-fn special() {
+pub fn special() {
     info_span!("named at birth", otel.name = "birth name").in_scope(|| ());
     let later =
         info_span!("named later", otel.name = tracing::field::Empty, otel.kind = tracing::field::Empty);
@@ -55,7 +55,7 @@ impl std::error::Error for Outer {
     }
 }
 
-fn values() {
+pub fn values() {
     let error = Outer("x".parse::<i32>().expect_err("x is no number"));
     let span = info_span!(
         "values",
@@ -75,7 +75,7 @@ fn values() {
     span.in_scope(|| ());
 }
 
-fn events() {
+pub fn events() {
     let root = info_span!("events");
     let _entered = root.enter();
     trace!("below the level");
@@ -115,7 +115,7 @@ fn busy() {
     again.in_scope(|| std::thread::sleep(Duration::from_millis(5)));
 }
 
-fn links() {
+pub fn links() {
     let first = info_span!("first cause");
     let second = info_span!("second cause");
     let effect = info_span!("effect");
