@@ -4,10 +4,11 @@
 //! session directory of its own ([`Place`]). What the test expects comes from the script, not from pollscope.
 #![forbid(unsafe_code)]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// A directory for sessions, on tmpfs where there is one, removed at the end.
@@ -61,6 +62,7 @@ pub struct Service {
     child: Child,
     stdin: Option<ChildStdin>,
     output: BufReader<std::process::ChildStdout>,
+    errors: Option<JoinHandle<String>>,
 }
 
 impl Service {
@@ -76,6 +78,33 @@ impl Service {
         arguments: &[&str],
         environment: &[(&str, &str)],
     ) -> Service {
+        Service::start_by(binary, place, arguments, environment, Stdio::inherit())
+    }
+
+    /// The same; what it says on standard error is kept for [`Service::finish_heard`].
+    pub fn start_heard(
+        binary: &str,
+        place: &Place,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Service {
+        let mut service = Service::start_by(binary, place, arguments, environment, Stdio::piped());
+        let mut errors = service.child.stderr.take().expect("stderr was piped");
+        service.errors = Some(std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = errors.read_to_string(&mut text);
+            text
+        }));
+        service
+    }
+
+    fn start_by(
+        binary: &str,
+        place: &Place,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        errors: Stdio,
+    ) -> Service {
         let mut child = Command::new(binary)
             .args(arguments)
             .env("POLLSCOPE_DIR", place.path())
@@ -84,11 +113,12 @@ impl Service {
             .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(errors)
             .spawn()
             .expect("the scripted service starts");
         let stdin = child.stdin.take();
         let output = BufReader::new(child.stdout.take().expect("stdout was piped"));
-        Service { child, stdin, output }
+        Service { child, stdin, output, errors: None }
     }
 
     /// Its process id.
@@ -117,6 +147,17 @@ impl Service {
 
     /// Closes its input, which asks it to end, and waits for that, at most 20 s.
     pub fn finish(mut self) -> ExitStatus {
+        self.end()
+    }
+
+    /// The same; and what it said on standard error.
+    pub fn finish_heard(mut self) -> (ExitStatus, String) {
+        let status = self.end();
+        let heard = self.errors.take().map(|errors| errors.join().expect("it only reads"));
+        (status, heard.unwrap_or_default())
+    }
+
+    fn end(&mut self) -> ExitStatus {
         drop(self.stdin.take());
         let until = Instant::now() + Duration::from_secs(20);
         loop {

@@ -1,55 +1,16 @@
 //! What a scripted service did is what is read from outside: times, wakers, exact sums.
 
+mod common;
+
+use common::facts::{about, alone, end_of, facts, how_it_ended, sums_are_lifetimes};
 use pollscope_collect::{Collector, Options};
 use pollscope_model::event::{Event, PollOutcome, SessionEnd, TaskEnd, TaskKind, TaskOutcome, Waker};
 use pollscope_model::view::TaskFilter;
 use pollscope_model::{Limits, Model, Nanos};
 use pollscope_testkit::{Place, Service};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
-
-/// One at a time: services that spin would spoil the times of others.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// All facts of the sessions in a place, as they stand.
-fn facts(place: &Place) -> Vec<Event> {
-    let options = Options { dirs: vec![place.path().to_owned()], ..Options::default() };
-    let mut collector = Collector::new(options);
-    collector.discover();
-    let mut facts = Vec::new();
-    for _ in 0..1000 {
-        if !collector.round(&mut |_, event| facts.push(event)).more {
-            break;
-        }
-    }
-    facts
-}
-
-fn end_of<'a>(facts: &'a [Event], name: &str) -> &'a TaskEnd {
-    facts
-        .iter()
-        .find_map(|event| match event {
-            Event::TaskEnded(end) if end.birth.name.as_deref() == Some(name) => Some(end),
-            _ => None,
-        })
-        .unwrap_or_else(|| panic!("no end of {name}"))
-}
-
-/// At least that, and not much more than a busy machine adds.
-#[track_caller]
-fn about(measured: Nanos, milliseconds: u64) {
-    let expected = milliseconds * 1_000_000;
-    let slack = expected / 2 + 40_000_000;
-    assert!(
-        measured.0 + 1_000_000 >= expected && measured.0 <= expected + slack,
-        "{measured} is not about {milliseconds} ms"
-    );
-}
 
 #[test]
 fn sleeping_blocking_and_waiting_are_told_apart() {
@@ -84,27 +45,6 @@ fn sleeping_blocking_and_waiting_are_told_apart() {
 
     sums_are_lifetimes(&facts);
     assert!(service.finish().success());
-}
-
-/// busy + scheduled + idle = lifetime, for every task that ended.
-#[track_caller]
-fn sums_are_lifetimes(facts: &[Event]) {
-    let mut ended = 0;
-    for event in facts {
-        let Event::TaskEnded(end) = event else { continue };
-        let totals = &end.totals;
-        let lifetime = end.ended.since(end.birth.born);
-        assert_eq!(totals.busy + totals.scheduled + totals.idle, lifetime, "{:?}", end.birth.name);
-        ended += 1;
-    }
-    assert!(ended > 0, "some task ended");
-}
-
-fn how_it_ended(facts: &[Event]) -> Option<SessionEnd> {
-    facts.iter().find_map(|event| match event {
-        Event::SessionEnded(end, _) => Some(*end),
-        _ => None,
-    })
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// | variable | meaning | default |
 /// | --- | --- | --- |
 /// | `POLLSCOPE` | `off`: nothing is recorded, all functions are plain tokio | on |
-/// | `POLLSCOPE_DIR` | directory for sessions | `$XDG_RUNTIME_DIR/pollscope`, else `/dev/shm/pollscope-$UID` |
+/// | `POLLSCOPE_DIR` | directory for sessions, the only one that is tried | `$XDG_RUNTIME_DIR/pollscope`, else `/dev/shm/pollscope-$UID` |
 /// | `POLLSCOPE_GROUP` | group id that may read the session | the directory's, if it is setgid |
 /// | `POLLSCOPE_MAX_TASKS` | tasks (and open spans) recorded at one time | 262143 |
 /// | `POLLSCOPE_MAX_ROWS` | counter rows | 3100 (16 MiB) |
@@ -133,9 +133,12 @@ impl Config {
         }
         let workers = std::thread::available_parallelism().map_or(1, |n| n.get());
         let mut reasons = Vec::new();
+        // A place that was named is the only one: elsewhere nobody would look for the session.
+        let named = self.places.iter().any(|place| place.named);
+        let places: Vec<Place> = self.places.iter().filter(|place| place.named || !named).cloned().collect();
         let resource = self.all_resource();
         let session = session::open_first(
-            &self.places,
+            &places,
             |place, space| Options {
                 place: place.path.clone(),
                 group: self.group,

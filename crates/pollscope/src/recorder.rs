@@ -13,6 +13,7 @@ use pollscope_wire::{seq, sys};
 use std::cell::{Cell, UnsafeCell};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::runtime::Handle;
 
 /// Free slot numbers that a thread keeps for itself at most; beyond it half go back.
 const KEPT_SLOTS: usize = 256;
@@ -40,7 +41,10 @@ impl Kind {
 pub(crate) struct Recorder {
     pub global: &'static Global,
     pub handle: ThreadHandle,
-    pub runtime: u32,
+    /// The runtime of which it is a worker; 0: of none.
+    worker_of: u32,
+    /// Another runtime that was asked for last, and its number.
+    known: Option<(tokio::runtime::Id, u32)>,
     /// The innermost task being polled, and the ticks of its frame.
     pub frame: Frame,
     /// Entered spans and, below them, what the polls made current: the last is the current one.
@@ -48,7 +52,8 @@ pub(crate) struct Recorder {
     /// A task that just ended here, or whose future is being dropped.
     pub completing: (Who, u64),
     pub parked_since: u64,
-    pub unparked_since: u64,
+    /// Since when, and of which runtime.
+    pub unparked_since: (u64, u32),
     /// By key: not asked for yet, refused for good, or there.
     rows: Vec<Option<Option<Row>>>,
     keys: HashMap<KeyPlace, u32, Mix>,
@@ -191,7 +196,8 @@ fn register(global: &'static Global, local: &Local, slot: &mut Option<Box<Record
                 (false, true) => Kind::MAIN,
                 (false, false) => Kind::OTHER,
             };
-            Kind { kind, runtime: crate::runtime::current_number(global) }
+            let runtime = Handle::try_current().map_or(0, |handle| crate::runtime::number(global, &handle));
+            Kind { kind, runtime }
         }
     };
     let thread = std::thread::current();
@@ -205,12 +211,13 @@ fn register(global: &'static Global, local: &Local, slot: &mut Option<Box<Record
     *slot = Some(Box::new(Recorder {
         global,
         handle,
-        runtime: kind.runtime,
+        worker_of: if kind.kind == Kind::WORKER { kind.runtime } else { 0 },
+        known: None,
         frame: Frame::default(),
         entered: Vec::with_capacity(16),
         completing: (Who::UNKNOWN, 0),
         parked_since: 0,
-        unparked_since: 0,
+        unparked_since: (0, 0),
         rows: Vec::new(),
         keys: HashMap::with_hasher(Mix::default()),
         callsites: HashMap::with_hasher(Mix::default()),
@@ -270,6 +277,27 @@ impl Recorder {
             return completing;
         }
         Who::new(Who::THREAD, self.handle.writer)
+    }
+
+    /// The number of the runtime that this thread is in: a worker's own, else the current one; 0: none.
+    pub fn runtime_here(&mut self) -> u32 {
+        if self.worker_of != 0 {
+            return self.worker_of;
+        }
+        Handle::try_current().map_or(0, |handle| self.runtime_of(&handle))
+    }
+
+    /// The number of a runtime.
+    pub fn runtime_of(&mut self, handle: &Handle) -> u32 {
+        let id = handle.id();
+        match self.known {
+            Some((known, number)) if known == id => number,
+            _ => {
+                let number = crate::runtime::number(self.global, handle);
+                self.known = Some((id, number));
+                number
+            }
+        }
     }
 
     /// The row of a key, on this thread.

@@ -83,7 +83,7 @@ impl RuntimeBuilder<'_> {
     ) -> io::Result<R> {
         let RuntimeBuilder { inner, name, start, stop, park, unpark } = self;
         let number = Arc::new(AtomicU32::new(0));
-        let of_threads = number.clone();
+        let [of_threads, of_parks, of_unparks] = [(); 3].map(|()| number.clone());
         inner.on_thread_start(move || {
             let runtime = of_threads.load(Ordering::Relaxed);
             recorder::set_kind(Kind { kind: Kind::BLOCKING, runtime });
@@ -99,7 +99,7 @@ impl RuntimeBuilder<'_> {
         let alive: Arc<Alive> = Arc::new(Alive::default());
         let read = alive.clone();
         inner.on_thread_park(move || {
-            parked(&read);
+            parked(&read, of_parks.load(Ordering::Relaxed));
             if let Some(park) = &park {
                 park();
             }
@@ -108,7 +108,7 @@ impl RuntimeBuilder<'_> {
             if let Some(unpark) = &unpark {
                 unpark();
             }
-            unparked();
+            unparked(of_unparks.load(Ordering::Relaxed));
         });
         #[cfg(tokio_unstable)]
         crate::task::hooked::install(inner);
@@ -160,13 +160,15 @@ impl Alive {
     }
 }
 
-fn parked(alive: &Alive) {
+fn parked(alive: &Alive, runtime: u32) {
     let now = recorder::with(|r| {
         let now = sys::tick();
         r.parked_since = now;
-        let since = std::mem::take(&mut r.unparked_since);
+        let (since, by) = std::mem::take(&mut r.unparked_since);
+        // A thread may be another runtime's in between.
         if since != 0
-            && let Some(row) = runtime_row(r)
+            && by == runtime
+            && let Some(row) = runtime_row(r, runtime)
         {
             add(&row[row::BUSY], now.saturating_sub(since));
             Recorder::measure(row, row::FIRST_HISTOGRAM, now.saturating_sub(since));
@@ -180,17 +182,17 @@ fn parked(alive: &Alive) {
     }
 }
 
-fn unparked() {
+fn unparked(runtime: u32) {
     recorder::with(|r| {
         let now = sys::tick();
         let since = std::mem::take(&mut r.parked_since);
-        r.unparked_since = now;
+        r.unparked_since = (now, runtime);
         let word = now.saturating_sub(r.global.session.start_tick()) << 8;
         r.handle.words[thread_words::PARK].store(word, Ordering::Relaxed);
         if since != 0 {
             let parked = now.saturating_sub(since);
             r.handle.poll.write(kind::PARK, 0, now, &[parked]);
-            if let Some(row) = runtime_row(r) {
+            if let Some(row) = runtime_row(r, runtime) {
                 add(&row[row::POLLS], 1);
                 add(&row[row::IDLE], parked);
                 Recorder::measure(row, row::SECOND_HISTOGRAM, parked);
@@ -199,9 +201,8 @@ fn unparked() {
     });
 }
 
-/// This thread's row of its runtime.
-fn runtime_row(r: &mut Recorder) -> Option<Row> {
-    let runtime = r.runtime;
+/// This thread's row of a runtime.
+fn runtime_row(r: &mut Recorder, runtime: u32) -> Option<Row> {
     if runtime == 0 {
         return None;
     }
@@ -236,13 +237,12 @@ fn describe(global: &Global, number: u32, handle: &Handle) {
     }
 }
 
-/// The number of the runtime that this thread is in, registered now if it was built without us. 0: none.
-pub(crate) fn current_number(global: &Global) -> u32 {
-    let Ok(handle) = Handle::try_current() else { return 0 };
+/// The number of a runtime, registered now if it was built without us.
+pub(crate) fn number(global: &Global, handle: &Handle) -> u32 {
     let mut numbers = numbers().lock().unwrap_or_else(PoisonError::into_inner);
     *numbers.entry(handle.id()).or_insert_with(|| {
         let number = reserve(global, None);
-        describe(global, number, &handle);
+        describe(global, number, handle);
         number
     })
 }
@@ -286,6 +286,12 @@ fn of_main<F: Future>(handle: &Handle, future: F) -> Recorded<F> {
     let number = state::recording()
         .and_then(|_| numbers().lock().unwrap_or_else(PoisonError::into_inner).get(&handle.id()).copied());
     recorder::set_kind(Kind { kind: Kind::MAIN, runtime: number.unwrap_or(0) });
-    let birth = Birth { kind: task_kind::MAIN, name: "main", location: Location::caller(), detached: false };
+    let birth = Birth {
+        kind: task_kind::MAIN,
+        name: "main",
+        location: Location::caller(),
+        detached: false,
+        on: None,
+    };
     Recorded::new(future, birth)
 }

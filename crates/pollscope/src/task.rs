@@ -93,7 +93,7 @@ impl<'a> Builder<'a> {
     }
 
     fn birth(&self, kind: u8, location: &'static Location<'static>) -> Birth<'a> {
-        Birth { kind, name: self.name, location, detached: self.detached }
+        Birth { kind, name: self.name, location, detached: self.detached, on: None }
     }
 
     #[track_caller]
@@ -134,7 +134,8 @@ impl<'a> Builder<'a> {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let future = self.recorded(future);
+        let birth = Birth { on: Some(handle), ..self.birth(task_kind::SPAWNED, Location::caller()) };
+        let future = Recorded::new(future, birth);
         let task = future.id();
         JoinHandle::new(wrapped(|| handle.spawn(future)), task)
     }
@@ -191,7 +192,8 @@ pub trait FutureExt: Future + Sized {
     /// Records a future as a task of its own, on any runtime or none: it is born at its first poll.
     #[track_caller]
     fn in_task(self, name: &str) -> InTask<Self> {
-        let birth = Birth { kind: task_kind::WRAPPED, name, location: Location::caller(), detached: false };
+        let birth =
+            Birth { kind: task_kind::WRAPPED, name, location: Location::caller(), detached: false, on: None };
         InTask { inner: Recorded::new(self, birth) }
     }
 }

@@ -28,7 +28,7 @@ fn main() {
         "tasks" => runtime(2).block_on(tasks(number)),
         "threads" => threads(number),
         "stuck" => runtime(1).block_on(stuck()),
-        "busy" => runtime(2).block_on(busy()),
+        "busy" => runtime(2).block_on(pollscope::FutureExt::in_task(busy(), "driver")),
         other => panic!("no scenario {other}"),
     }
     drop(guard);

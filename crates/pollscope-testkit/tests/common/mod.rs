@@ -1,6 +1,8 @@
 //! Spans of a scripted service, read from outside, and as they leave by OTLP.
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub mod facts;
+
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1 as proto;
 use pollscope_collect::{Collector, Options};

@@ -76,8 +76,13 @@ where
         let carried = remote.as_ref().and_then(Remote::carried);
         let parent = remote.map(|remote| remote.parent);
         let span = DirectSpan::of_request(self.location, source::SERVER, parent, &fields);
-        let birth =
-            Birth { kind: task_kind::REQUEST, name: method, location: self.location, detached: false };
+        let birth = Birth {
+            kind: task_kind::REQUEST,
+            name: method,
+            location: self.location,
+            detached: false,
+            on: None,
+        };
         let inner = span.as_current(|| self.inner.call(request));
         let spanned = Spanned { inner: Some(inner), span, _carried: carried };
         ServerFuture { inner: Recorded::unborn(spanned, birth, None) }

@@ -15,6 +15,7 @@ use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
+use tokio::runtime::Handle;
 
 /// What a task is born with.
 #[derive(Clone, Copy)]
@@ -24,6 +25,8 @@ pub(crate) struct Birth<'a> {
     pub name: &'a str,
     pub location: &'static Location<'static>,
     pub detached: bool,
+    /// The runtime that it is spawned on, if not the current one.
+    pub on: Option<&'a Handle>,
 }
 
 /// A task that is recorded.
@@ -70,7 +73,11 @@ impl Task {
     ) -> Task {
         let now = sys::tick();
         let id = ids::id(GENERATIONS.next(number), number);
-        let key = task_key::<F>(r, birth);
+        let runtime = match birth.on {
+            Some(handle) => r.runtime_of(handle),
+            None => r.runtime_here(),
+        };
+        let key = task_key::<F>(r, birth, runtime);
         let is_task_span = matches!(birth.kind, task_kind::SPAWNED | task_kind::LOCAL | task_kind::WRAPPED);
         let parent_span = r.entered.last().copied().filter(|_| !birth.detached);
         let span = match span {
@@ -88,7 +95,7 @@ impl Task {
             span: span.as_ref().map_or(0, |span| span.local()),
             tokio_id: 0,
             name: name_words(birth.name),
-            runtime: r.runtime,
+            runtime,
         };
         let spawner = parent_span.map_or(0, |context| context.local);
         seq::write(&slot[task::SEQ], || {
@@ -185,16 +192,15 @@ fn name_hash(name: &str) -> u64 {
     hasher.finish() | 1
 }
 
-fn task_key<F>(r: &mut Recorder, birth: &Birth<'_>) -> u32 {
+fn task_key<F>(r: &mut Recorder, birth: &Birth<'_>, runtime: u32) -> u32 {
     let future = std::any::type_name::<F>();
     let place = KeyPlace {
         location: birth.location as *const _ as usize,
         future: future.as_ptr() as usize,
         name: name_hash(birth.name),
         what: birth.kind as u32,
-        runtime: r.runtime,
+        runtime,
     };
-    let runtime = r.runtime;
     r.key(place, |global| {
         let session = global.session;
         let callsite = location_callsite(global, birth.location);

@@ -67,7 +67,8 @@ fn spawned(meta: &TaskMeta<'_>) {
     if WRAPPED.try_with(Cell::get).unwrap_or(false) {
         return;
     }
-    let birth = Birth { kind: task_kind::HOOKED, name: "", location: meta.spawned_at(), detached: true };
+    let birth =
+        Birth { kind: task_kind::HOOKED, name: "", location: meta.spawned_at(), detached: true, on: None };
     if let Some(task) = Task::begin::<UnknownFuture>(&birth) {
         shard(meta.id()).insert(meta.id(), Hooked { life: Life::new(task), entered: None });
     }

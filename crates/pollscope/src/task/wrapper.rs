@@ -107,7 +107,7 @@ impl<F: Future> Future for Recorded<F> {
         let mut this = self.project();
         if let Some(unborn) = this.unborn.take() {
             let Unborn { kind, name, location, span } = *unborn;
-            let birth = Birth { kind, name: &name, location, detached: false };
+            let birth = Birth { kind, name: &name, location, detached: false, on: None };
             *this.life = Task::begin_with::<F>(&birth, span).map(Life::new);
         }
         let inner = this.inner.as_mut().as_pin_mut();
@@ -164,8 +164,16 @@ fn drop_future<F>(life: &mut Option<Life>, mut inner: Pin<&mut Option<F>>) {
         }
     }
     let _restore = before.map(Restore);
+    /// Ends the task also when a destructor panics.
+    struct Ending<'a>(&'a mut Life, u16);
+    impl Drop for Ending<'_> {
+        fn drop(&mut self) {
+            self.0.end_at(self.1, sys::tick());
+        }
+    }
+    let mut ending = Ending(life, outcome::PANICKED);
     inner.set(None);
-    life.end(outcome::CANCELLED);
+    ending.1 = outcome::CANCELLED;
 }
 
 impl Life {
@@ -302,9 +310,14 @@ impl Life {
         }
     }
 
-    /// Ends the task: what passed since its last poll is idle (it was dropped), and its end is written.
-    #[cold]
+    /// Ends the task with its last poll.
     pub(super) fn end(&mut self, how: u16) {
+        self.end_at(how, self.last_end);
+    }
+
+    /// Ends the task: what passed since its last poll is idle, and its end is written.
+    #[cold]
+    fn end_at(&mut self, how: u16, at: u64) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
@@ -313,7 +326,7 @@ impl Life {
         let totals = &mut self.totals;
         let last_end = self.last_end;
         recorder::with(|r| {
-            let now = if how == outcome::CANCELLED { sys::tick().max(last_end) } else { last_end };
+            let now = at.max(last_end);
             totals.idle += now - last_end;
             totals.wakes = slot[task::WAKES].load(Ordering::Relaxed);
             let mut shown = *totals;
