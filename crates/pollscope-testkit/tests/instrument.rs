@@ -191,3 +191,10 @@ fn a_function_s_span_stands_at_the_function() {
         assert_eq!(named(spans(), name).callsite.location.line, at as u32 + 1, "{name}");
     }
 }
+
+#[test]
+fn events_of_tracing_belong_to_the_function_around_them() {
+    let events = exported(named(spans(), "warns")).events;
+    assert_eq!(events.iter().map(|event| &*event.name).collect::<Vec<_>>(), ["inside"]);
+    assert_eq!(shown(&events[0].attributes, "sign").as_deref(), Some("amber"));
+}

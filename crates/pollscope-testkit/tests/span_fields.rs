@@ -14,7 +14,10 @@ fn spans() -> &'static [FinishedSpan] {
     static SPANS: OnceLock<Vec<FinishedSpan>> = OnceLock::new();
     SPANS.get_or_init(|| {
         let place = Place::new();
-        let mut service = Service::start(env!("CARGO_BIN_EXE_traced"), &place, &["fields"]);
+        // All of it stands in the rings until it is read.
+        let environment = [("POLLSCOPE_RING_BYTES", "1048576")];
+        let mut service =
+            Service::start_with(env!("CARGO_BIN_EXE_traced"), &place, &["fields"], &environment);
         service.ready();
         let spans = finished(&place);
         assert!(service.finish().success());
@@ -80,6 +83,20 @@ fn values_keep_their_types() {
     }
     assert_eq!(shown(&values, "never"), None);
     assert_eq!(values.iter().filter(|attribute| attribute.key == "twice").count(), 1);
+}
+
+#[test]
+fn what_is_too_long_or_too_much_is_cut_and_told() {
+    let whole = out("whole");
+    let text = |attributes: &[_]| shown(attributes, "text").map(|text| (text.len(), text.ends_with('é')));
+    assert_eq!((text(&whole.attributes), whole.dropped_attributes_count), (Some((16 * 1024, true)), 0));
+    let cut = out("cut");
+    assert_eq!((text(&cut.attributes), cut.dropped_attributes_count), (Some((16 * 1024, true)), 1));
+    // Cut between letters: the last one would have been halved.
+    let event = &cut.events[0];
+    assert_eq!((text(&event.attributes), event.dropped_attributes_count), (Some((16 * 1024 - 1, true)), 1));
+    let many = out("many values");
+    assert_eq!((shown(&many.attributes, "n").as_deref(), many.dropped_attributes_count), (Some("127"), 72));
 }
 
 #[test]

@@ -219,8 +219,17 @@ impl OpenSpan {
 
     /// Enters it on this thread.
     pub fn enter(&self, r: &mut Recorder) {
+        self.enter_from(r, sys::tick);
+    }
+
+    /// Enters it on this thread as soon as it was opened.
+    pub fn enter_at_once(&self, r: &mut Recorder) {
+        self.enter_from(r, || self.opened);
+    }
+
+    fn enter_from(&self, r: &mut Recorder, now: impl FnOnce() -> u64) {
         if self.depth.fetch_add(1, Ordering::Relaxed) == 0 {
-            let now = sys::tick();
+            let now = now();
             if self.entered.load(Ordering::Relaxed) == 0 && self.task.load(Ordering::Relaxed) != r.frame.task
             {
                 self.move_to(r);
@@ -264,9 +273,12 @@ impl OpenSpan {
 
     /// Leaves it on this thread.
     pub fn exit(&self, r: &mut Recorder) {
-        r.leave(self.open.span);
         // Taken before the count: who enters next begins after it, and no time counts twice.
-        let now = sys::tick();
+        self.exit_at(r, sys::tick());
+    }
+
+    fn exit_at(&self, r: &mut Recorder, now: u64) {
+        r.leave(self.open.span);
         if self.depth.fetch_sub(1, Ordering::Relaxed) != 1 {
             return;
         }
@@ -297,7 +309,17 @@ impl OpenSpan {
 
     /// Closes it: it ended at its last exit, or now if it was never entered.
     pub fn close(&self, r: &mut Recorder, status: u16) {
+        self.close_at(r, sys::tick(), status);
+    }
+
+    /// Leaves and closes it.
+    pub fn exit_and_close(&self, r: &mut Recorder, status: u16) {
         let now = sys::tick();
+        self.exit_at(r, now);
+        self.close_at(r, now, status);
+    }
+
+    fn close_at(&self, r: &mut Recorder, now: u64, status: u16) {
         let entered = self.entered.load(Ordering::Relaxed);
         let (ended, busy) = match (entered, self.depth.load(Ordering::Relaxed)) {
             (0, _) => (now, now - self.opened.min(now)),

@@ -68,7 +68,7 @@ fn of_call(
         let statements = &block.stmts;
         return quote! {
             #open
-            let __pollscope_entered = __pollscope_span.enter();
+            let __pollscope_entered = __pollscope_span.entered();
             #(#statements)*
         };
     }

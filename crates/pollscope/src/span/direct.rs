@@ -155,6 +155,15 @@ impl DirectSpan {
         run()
     }
 
+    /// Enters the span, just opened, until it is closed.
+    pub fn entered(mut self) -> EnteredSpan {
+        let open = self.open.take();
+        if let Some(span) = &open {
+            recorder::with(|r| span.enter_at_once(r));
+        }
+        EnteredSpan { open }
+    }
+
     /// Enters the span until the guard is dropped.
     pub fn enter(&self) -> Entered<'_> {
         if let Some(span) = &self.open {
@@ -206,8 +215,25 @@ impl DirectSpan {
 impl Drop for DirectSpan {
     fn drop(&mut self) {
         if let Some(span) = self.open.take() {
-            let status = if std::thread::panicking() { flags::PANICKED | flags::ERROR } else { 0 };
-            recorder::with(|r| span.close(r, status));
+            recorder::with(|r| span.close(r, status_by_panic()));
+        }
+    }
+}
+
+fn status_by_panic() -> u16 {
+    if std::thread::panicking() { flags::PANICKED | flags::ERROR } else { 0 }
+}
+
+/// A span entered on this thread for all of its life; left and closed when it is dropped.
+#[must_use = "the span is closed when it is dropped"]
+pub struct EnteredSpan {
+    open: Option<OpenSpan>,
+}
+
+impl Drop for EnteredSpan {
+    fn drop(&mut self) {
+        if let Some(span) = &self.open {
+            recorder::with(|r| span.exit_and_close(r, status_by_panic()));
         }
     }
 }

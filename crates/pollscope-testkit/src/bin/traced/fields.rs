@@ -7,6 +7,7 @@ use tracing::{Level, debug, error, info_span, span, trace, warn};
 pub fn run() {
     special();
     values();
+    long_texts();
     events();
     busy();
     links();
@@ -73,6 +74,18 @@ pub fn values() {
     );
     span.record("twice", 2);
     span.in_scope(|| ());
+}
+
+/// Texts of 16 KiB and of one letter more; the letters have two bytes.
+fn long_texts() {
+    let whole = "é".repeat(8 * 1024);
+    info_span!("whole", text = whole.as_str()).in_scope(|| ());
+    info_span!("cut", text = format!("{whole}é").as_str())
+        .in_scope(|| warn!(text = format!("x{whole}").as_str()));
+    let many = info_span!("many values", n = tracing::field::Empty);
+    for n in 0..200 {
+        many.record("n", n);
+    }
 }
 
 pub fn events() {

@@ -302,6 +302,11 @@ async fn panics() {
 }
 
 #[pollscope::instrument]
+async fn warns() {
+    tracing::warn!(sign = "amber", "inside");
+}
+
+#[pollscope::instrument]
 fn panics_at_once() {
     panic!("as the script says");
 }
@@ -314,6 +319,7 @@ async fn drops() {
         () = std::future::ready(()) => {}
     }
     completed(Last("dropped with the completed one")).await;
+    warns().await;
     let _ = pollscope::spawn(panics()).await;
     let _ = std::panic::catch_unwind(panics_at_once);
 }
