@@ -218,3 +218,25 @@ fn jobs_are_recorded_on_threads_of_every_make() {
     let expected: Vec<_> = expected.map(|(job, name)| (job.to_owned(), name.to_owned())).into();
     assert_eq!(seen, expected);
 }
+
+#[test]
+fn a_job_that_is_given_up_before_it_began_is_cancelled() {
+    let facts = played("given_up");
+    let (_, job) = jobs(&facts).into_iter().find(|(name, _)| name == "given up").expect("its record");
+    let Event::Job { outcome, busy, span, .. } = job else { unreachable!() };
+    assert_eq!((*outcome, busy.0), (TaskOutcome::Cancelled, 0));
+    let ended =
+        facts.iter().any(|event| matches!(event, Event::SpanEnded(end) if Some(end.open.span) == *span));
+    assert!(ended, "its span is not open for ever");
+}
+
+/// The wake of a poll long ago is no wake: ordinals begin anew after 256 polls.
+#[test]
+fn an_old_wake_is_not_taken_for_a_new_one() {
+    let facts = played("many_polls");
+    let of = end_of(&facts, "polled often");
+    assert_eq!((of.totals.polls, of.totals.wakes + of.totals.self_wakes), (600, 1));
+    let woken = polls(&facts, of.birth.task).iter().filter(|poll| poll.woken_by.is_some()).count();
+    assert!(woken <= 2, "{woken} polls were woken");
+    sums_are_lifetimes(&facts);
+}

@@ -525,11 +525,13 @@ pub enum Counter {
     ValuesCut = 8,
     /// Attributes beyond the limit.
     AttributesDropped = 9,
+    /// Spans that ended on threads that are not recorded.
+    SpansLost = 10,
 }
 
 impl Counter {
     /// All, in the order of their words.
-    pub const NAMES: [&'static str; 10] = [
+    pub const NAMES: [&'static str; 11] = [
         "threads_refused",
         "tasks_refused",
         "spans_without_slot",
@@ -540,6 +542,7 @@ impl Counter {
         "late_events",
         "values_cut",
         "attributes_dropped",
+        "spans_lost",
     ];
 }
 

@@ -125,12 +125,12 @@ struct Cold {
     runtimes: usize,
     modules: usize,
     info_words: usize,
-    /// No file is made before this tick: the last try failed.
+    /// No file is made before this time (CLOCK_MONOTONIC): the last try failed.
     full_until: u64,
 }
 
-/// Ticks between two tries to make a file where there was no room: a second or less. Each try is a few calls, and
-/// every spawn would make one.
+/// Nanoseconds between two tries to make a file where there was no room: each is a few calls, and every spawn would
+/// make one.
 const TRY_AGAIN: u64 = 1_000_000_000;
 
 /// A session being written. Lives as long as its process.
@@ -370,9 +370,9 @@ impl Session {
     pub fn runtime(&self, name: &str, multi_thread: bool, workers: u32) -> u32 {
         let mut cold = self.cold();
         let number = cold.runtimes + 1;
-        let name = cold.tables.string(&self.control, name).unwrap_or(0);
         let words = self.control.section(Section::Runtimes);
         let Some(entry) = words.get(number * runtime::WORDS..(number + 1) * runtime::WORDS) else { return 0 };
+        let name = cold.tables.string(&self.control, name).unwrap_or(0);
         entry[runtime::FLAVOUR].store(pack(1 + multi_thread as u32, workers), Ordering::Relaxed);
         entry[runtime::NAME].store(name as u64, Ordering::Relaxed);
         entry[runtime::STATE].store(1, Ordering::Relaxed);
@@ -452,7 +452,7 @@ impl Session {
 
     /// Makes a file of the first of some sizes for which there is room.
     fn make_file(&self, cold: &mut Cold, path: &Path, sizes: &[usize]) -> Option<&'static [AtomicU64]> {
-        let now = sys::tick();
+        let now = sys::monotonic();
         if now < cold.full_until {
             return None;
         }

@@ -161,11 +161,16 @@ pub fn record_lock_holder(file: &File) -> io::Result<Option<u32>> {
 pub fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
-        // SAFETY: takes numbers only.
-        match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, bytes as libc::off_t) } {
-            0 => Ok(()),
-            code => Err(io::Error::from_raw_os_error(code)),
+        // A profiler's signals may interrupt it, each time anew.
+        for _ in 0..100 {
+            // SAFETY: takes numbers only.
+            match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, bytes as libc::off_t) } {
+                0 => return Ok(()),
+                libc::EINTR => {}
+                code => return Err(io::Error::from_raw_os_error(code)),
+            }
         }
+        Err(io::ErrorKind::Interrupted.into())
     }
     #[cfg(not(target_os = "linux"))]
     {

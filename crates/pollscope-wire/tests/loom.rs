@@ -83,7 +83,7 @@ fn ring(mutant: Mutant, records: u64) {
         pass(&mut reader, &shared, &mut last);
         thread.join().unwrap();
         pass(&mut reader, &shared, &mut last);
-        assert_eq!(last, records, "the ring: what nobody overwrites is read");
+        assert_eq!(last, records, "what nobody overwrites is read");
     });
 }
 

@@ -472,7 +472,7 @@ fn modules_are_told_with_their_build_ids_as_long_as_there_is_room() {
 
 #[test]
 fn rows_of_a_key_are_summed_over_threads() {
-    let place = Place::new("rows");
+    let place = Place::new("rows-read");
     let session = place.session();
     let key = |runtime| KeyDef { kind: 1, runtime, callsite: 0, name: 0, future: 0, what: 0 };
     let keys = [session.key(key(1)), session.key(key(2))];

@@ -7,6 +7,9 @@ use pollscope_wire::place::{self, Place};
 use pollscope_wire::session::{self, InfoValue, Options};
 use std::path::PathBuf;
 
+/// Bytes of a worker's rings at most: a reader reads no longer ones.
+const LARGEST_RINGS: u64 = 128 << 20;
+
 /// How to record.
 ///
 /// | variable | meaning | default |
@@ -55,13 +58,14 @@ impl Config {
                 default
             }),
         };
-        let max_tasks = number("POLLSCOPE_MAX_TASKS", (pollscope_wire::ids::MAX_SLOTS - 1) as u64) as u32;
-        let max_rows = number("POLLSCOPE_MAX_ROWS", 3100) as u32;
-        let max_threads = number("POLLSCOPE_MAX_THREADS", pollscope_wire::layout::MAX_THREADS as u64) as u32;
+        let short = |number: u64| number.min(u32::MAX as u64) as u32;
+        let max_tasks = short(number("POLLSCOPE_MAX_TASKS", (pollscope_wire::ids::MAX_SLOTS - 1) as u64));
+        let max_rows = short(number("POLLSCOPE_MAX_ROWS", 3100));
+        let max_threads = short(number("POLLSCOPE_MAX_THREADS", pollscope_wire::layout::MAX_THREADS as u64));
         let slow_poll_ns = number("POLLSCOPE_SLOW_POLL_MS", 10).saturating_mul(1_000_000);
         let ring_bytes = match number("POLLSCOPE_RING_BYTES", 0) {
             0 => None,
-            bytes => Some(bytes),
+            bytes => Some(bytes.min(LARGEST_RINGS)),
         };
         let group = match number("POLLSCOPE_GROUP", u64::MAX) {
             u64::MAX => None,
@@ -217,14 +221,29 @@ fn exe_name() -> String {
     name.map_or_else(|| "unknown".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-/// 64 hexadecimal digits in this process's cgroup or mounts, as container runtimes have them.
 fn container_id() -> Option<String> {
+    let read = |file| std::fs::read_to_string(file).unwrap_or_default();
+    container_in(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"))
+}
+
+/// 64 hexadecimal digits: in the last part of a cgroup's path (`docker-<id>.scope`, `<id>`), or in the path of the
+/// files that container runtimes mount into theirs. Layers of images look the same, elsewhere in the mounts.
+fn container_in(cgroup: &str, mounts: &str) -> Option<String> {
     let is_id = |part: &&str| part.len() == 64 && part.bytes().all(|b| b.is_ascii_hexdigit());
-    ["/proc/self/cgroup", "/proc/self/mountinfo"].iter().find_map(|file| {
-        let text = std::fs::read_to_string(file).ok()?;
-        let mut parts = text.split(|c: char| !c.is_ascii_alphanumeric());
-        parts.find(is_id).map(str::to_owned)
-    })
+    let in_name =
+        |name: &str| name.split(|c: char| !c.is_ascii_alphanumeric()).find(is_id).map(str::to_owned);
+    let of_cgroup = || cgroup.lines().find_map(|line| in_name(line.rsplit('/').next()?));
+    let of_mounts = || {
+        mounts.lines().find_map(|line| {
+            let mut fields = line.split(' ').skip(3);
+            let (from, to) = (fields.next()?, fields.next()?);
+            let known = ["/etc/hostname", "/etc/resolv.conf", "/etc/hosts"].contains(&to);
+            let (_, after) =
+                known.then(|| from.split_once("/containers/").or(from.split_once("/sandboxes/")))??;
+            in_name(after.split('/').next()?)
+        })
+    };
+    of_cgroup().or_else(of_mounts)
 }
 
 fn uuid(id: u128) -> String {
@@ -284,6 +303,20 @@ mod tests {
         let config = config(&[("POLLSCOPE_MAX_TASKS", "many")]);
         assert_eq!(config.max_tasks, pollscope_wire::ids::MAX_SLOTS - 1);
         assert!(config.warnings[0].contains("POLLSCOPE_MAX_TASKS"));
+    }
+
+    #[test]
+    fn a_container_is_told_from_the_layers_of_its_image() {
+        let (id, layer) = ("0123456789abcdef".repeat(4), "f".repeat(64));
+        let docker = format!("0::/system.slice/docker-{id}.scope\n");
+        assert_eq!(container_in(&docker, ""), Some(id.clone()));
+        let mounts = format!(
+            "21 20 0:20 / / rw - overlay overlay rw,upperdir=/var/lib/docker/overlay2/{layer}/diff\n\
+             22 21 8:1 /var/lib/docker/containers/{id}/hostname /etc/hostname rw - ext4 /dev/sda rw\n"
+        );
+        assert_eq!(container_in("0::/\n", &mounts), Some(id));
+        let host = format!("22 21 0:20 / /var/lib/docker/overlay2/{layer}/merged rw - overlay overlay rw\n");
+        assert_eq!(container_in("0::/user.slice\n", &host), None);
     }
 
     #[test]

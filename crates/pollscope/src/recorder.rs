@@ -19,8 +19,8 @@ use tokio::runtime::Handle;
 const KEPT_SLOTS: usize = 256;
 /// Slot numbers fetched at a time.
 const FETCHED_SLOTS: usize = 64;
-/// How long after a final poll a wake is still taken as caused by it, in ticks of 3 GHz: about 20 µs.
-const COMPLETING_TICKS: u64 = 60_000;
+/// How long after a final poll a wake is still taken as caused by it.
+const COMPLETING_NS: u64 = 20_000;
 
 /// What a thread is, told by hooks and thread workers before its first event.
 #[derive(Clone, Copy)]
@@ -127,12 +127,19 @@ impl std::hash::Hasher for Mix {
 struct Local {
     kind: Cell<Option<Kind>>,
     tried: Cell<bool>,
+    /// The recorder is in use.
+    inside: Cell<bool>,
     recorder: UnsafeCell<Option<Box<Recorder>>>,
 }
 
 thread_local! {
     static LOCAL: Local = const {
-        Local { kind: Cell::new(None), tried: Cell::new(false), recorder: UnsafeCell::new(None) }
+        Local {
+            kind: Cell::new(None),
+            tried: Cell::new(false),
+            inside: Cell::new(false),
+            recorder: UnsafeCell::new(None),
+        }
     };
 }
 
@@ -163,13 +170,19 @@ pub(crate) fn with<R>(f: impl FnOnce(&mut Recorder) -> R) -> Option<R> {
     let global = state::recording()?;
     LOCAL
         .try_with(|local| {
-            // SAFETY: the recorder is this thread's alone, and `with` is not entered again while `f` runs: no
-            // closure given to it calls user code or `with` (module rule), and signal handlers do not use it.
+            // Nothing here calls user code but the allocator, which may be the user's and may wake or trace.
+            if local.inside.replace(true) {
+                return None;
+            }
+            // SAFETY: the recorder is this thread's alone, and in use only once: the flag says so. It stays set
+            // if `f` unwinds, so that nobody sees what was left half done.
             let slot = unsafe { &mut *local.recorder.get() };
             if slot.is_none() {
                 register(global, local, slot);
             }
-            slot.as_deref_mut().map(f)
+            let done = slot.as_deref_mut().map(f);
+            local.inside.set(false);
+            done
         })
         .unwrap_or_else(|_| {
             global.session.count(Counter::LateEvents);
@@ -273,7 +286,7 @@ impl Recorder {
             return Who::new(Who::DRIVER, self.handle.writer);
         }
         let (completing, at) = self.completing;
-        if completing != Who::UNKNOWN && sys::tick().saturating_sub(at) < COMPLETING_TICKS {
+        if completing != Who::UNKNOWN && sys::tick().saturating_sub(at) < self.global.ticks(COMPLETING_NS) {
             return completing;
         }
         Who::new(Who::THREAD, self.handle.writer)

@@ -96,10 +96,9 @@ impl RuntimeBuilder<'_> {
                 stop();
             }
         });
-        let alive: Arc<Alive> = Arc::new(Alive::default());
-        let read = alive.clone();
+        let alive = Alive::default();
         inner.on_thread_park(move || {
-            parked(&read, of_parks.load(Ordering::Relaxed));
+            parked(&alive, of_parks.load(Ordering::Relaxed));
             if let Some(park) = &park {
                 park();
             }
@@ -122,7 +121,6 @@ impl RuntimeBuilder<'_> {
             let handle = handle(&runtime);
             describe(global, number, handle);
             numbers().lock().unwrap_or_else(PoisonError::into_inner).insert(handle.id(), number);
-            let _ = alive.runtime.set((handle.metrics(), number));
         }
         Ok(runtime)
     }
@@ -137,22 +135,23 @@ impl std::fmt::Debug for RuntimeBuilder<'_> {
 /// What a runtime says of itself, read at every park: the last one before it falls idle must be right.
 #[derive(Default)]
 struct Alive {
-    runtime: OnceLock<(tokio::runtime::RuntimeMetrics, u32)>,
     last: AtomicU64,
 }
 
-/// Ticks after which an unchanged reading is dated anew: a second or less at any rate that a counter runs at.
-const READ_EVERY: u64 = 1_000_000_000;
+/// Time after which an unchanged reading is dated anew.
+const READ_EVERY_NS: u64 = 1_000_000_000;
 
 impl Alive {
-    fn read(&self, global: &Global, now: u64) {
-        // A worker may park before the runtime is known: that is no reading.
-        let Some((metrics, number)) = self.runtime.get() else { return };
-        let Some(entry) = global.session.runtime_words(*number) else { return };
-        let alive = metrics.num_alive_tasks() as u64;
+    fn read(&self, global: &Global, number: u32, now: u64) {
+        // No handle is kept: the hook belongs to the runtime, which would keep itself alive by it.
+        let Ok(handle) = Handle::try_current() else { return };
+        let Some(entry) = global.session.runtime_words(number) else { return };
+        let alive = handle.metrics().num_alive_tasks() as u64;
         let last = self.last.load(Ordering::Relaxed);
         // Workers share these words: they are left alone while nothing changes.
-        if entry[words::ALIVE].load(Ordering::Relaxed) != alive || now.saturating_sub(last) >= READ_EVERY {
+        if entry[words::ALIVE].load(Ordering::Relaxed) != alive
+            || now.saturating_sub(last) >= global.ticks(READ_EVERY_NS)
+        {
             self.last.store(now, Ordering::Relaxed);
             entry[words::ALIVE].store(alive, Ordering::Relaxed);
             entry[words::READ].store(now, Ordering::Relaxed);
@@ -178,7 +177,7 @@ fn parked(alive: &Alive, runtime: u32) {
         now
     });
     if let (Some(now), Some(global)) = (now, state::recording()) {
-        alive.read(global, now);
+        alive.read(global, runtime, now);
     }
 }
 

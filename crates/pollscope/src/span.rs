@@ -333,6 +333,18 @@ impl OpenSpan {
         self.end(r, now, ended, busy, scheduled, entered, status);
     }
 
+    /// Gives it up where its end cannot be written: on a thread that is not recorded, or past its end. Its slot is
+    /// free again.
+    #[cold]
+    pub fn abandon(&self) {
+        let Some(global) = crate::state::recording() else { return };
+        global.session.count(Counter::SpansLost);
+        if let Some((number, slot)) = self.slot {
+            seq::write(&slot[span::SEQ], || slot[span::ID].store(0, Ordering::Relaxed));
+            global.session.spans().give(&[number]);
+        }
+    }
+
     /// Ends it with its task.
     pub fn end_as_task(&self, r: &mut Recorder, totals: &Totals, now: u64, status: u16) {
         self.end(r, now, now, totals.busy, totals.scheduled, totals.polls, status);

@@ -16,6 +16,8 @@ pub(crate) struct Global {
     enabled: &'static AtomicU64,
     /// Poll time above which a poll counts as slow, in ticks as far as they are known at start.
     pub slow_poll_ticks: u64,
+    /// The tick's rate, as far as it is known at start.
+    ticks_per_ns: f64,
     pub sampler: crate::span::Sampler,
     /// The counters of which a line was said, by bit.
     told: AtomicU64,
@@ -49,6 +51,11 @@ impl Global {
     #[inline]
     pub fn is_on(&self) -> bool {
         self.enabled.load(Ordering::Relaxed) == 1
+    }
+
+    /// So many nanoseconds in ticks, about.
+    pub fn ticks(&self, ns: u64) -> u64 {
+        (ns as f64 * self.ticks_per_ns) as u64
     }
 
     /// Says once of each kind that something was refused. The counters stand in the session.
@@ -115,8 +122,10 @@ pub(crate) fn install(
     sampler: crate::span::Sampler,
 ) -> std::io::Result<Option<&'static Global>> {
     let enabled = sys::enable_word()?;
-    let slow_poll_ticks = (slow_poll_ns as f64 * ticks_per_ns()) as u64;
-    let global = Global { session, enabled, slow_poll_ticks, sampler, told: AtomicU64::new(0) };
+    let ticks_per_ns = ticks_per_ns();
+    let slow_poll_ticks = (slow_poll_ns as f64 * ticks_per_ns) as u64;
+    let told = AtomicU64::new(0);
+    let global = Global { session, enabled, slow_poll_ticks, ticks_per_ns, sampler, told };
     if GLOBAL.set(global).is_err() {
         return Ok(None);
     }

@@ -7,7 +7,7 @@ mod join;
 mod waker;
 mod wrapper;
 
-pub(crate) use self::core::{Birth, Generations, JobKind, job_key, open_job_span};
+pub(crate) use self::core::{Birth, Generations, job_key, open_job_span};
 pub use join::{AbortHandle, JoinHandle, JoinSet};
 pub(crate) use wrapper::Recorded;
 
@@ -171,7 +171,7 @@ impl<'a> Builder<'a> {
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        let job = crate::thread::Job::queue(self.name, Location::caller());
+        let job = crate::thread::Job::queue(self.name, Location::caller(), self.detached);
         JoinHandle::new(wrapped(|| tokio::task::spawn_blocking(move || job.run(run))), 0)
     }
 
@@ -182,7 +182,7 @@ impl<'a> Builder<'a> {
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        let job = crate::thread::Job::queue(self.name, Location::caller());
+        let job = crate::thread::Job::queue(self.name, Location::caller(), self.detached);
         JoinHandle::new(wrapped(|| handle.spawn_blocking(move || job.run(run))), 0)
     }
 }

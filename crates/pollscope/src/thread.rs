@@ -1,8 +1,8 @@
 //! Thread workers and their jobs: to threads what tasks and polls are to a runtime.
 
-use crate::recorder::{self, Kind, add};
+use crate::recorder::{self, Kind, Recorder, add};
 use crate::span::OpenSpan;
-use crate::task::{JobKind, job_key, open_job_span};
+use crate::task::{job_key, open_job_span};
 use pollscope_wire::layout::row;
 use pollscope_wire::record::{self, kind, outcome, span as span_flags};
 use pollscope_wire::sys;
@@ -127,28 +127,97 @@ where
 /// Runs `run` as a job under a name: its time is recorded, and inside a trace it is a span.
 #[track_caller]
 pub fn job<R>(name: &str, run: impl FnOnce() -> R) -> R {
-    Job::queue(name, Location::caller()).run(run)
+    Job::queue(name, Location::caller(), false).run(run)
 }
 
-/// A job that waits to be run; what it needs from where it was started comes with it.
+/// A job: it waits, is run, and is recorded when it is dropped. One that is dropped unrun was cancelled.
 pub(crate) struct Job {
     key: u32,
     parent: u64,
     queued: u64,
     span: Option<OpenSpan>,
+    run: Option<Run>,
+    outcome: u16,
+}
+
+/// What a job's run began with.
+struct Run {
+    start: u64,
+    entered: usize,
 }
 
 impl Job {
-    /// A job started here and now.
-    pub fn queue(name: &str, location: &'static Location<'static>) -> Option<Job> {
+    /// A job started here and now. `detached`: in no trace.
+    pub fn queue(name: &str, location: &'static Location<'static>, detached: bool) -> Option<Job> {
         recorder::with(|r| {
             let now = sys::tick();
-            let key = job_key(r, name, location, JobKind::Job);
+            let key = job_key(r, name, location);
             let parent = r.frame.task;
-            let context = r.entered.last().copied();
+            let context = r.entered.last().copied().filter(|_| !detached);
             let span = context.map(|context| open_job_span(r, name, location, parent, context, now));
-            Job { key, parent, queued: now, span }
+            Job { key, parent, queued: now, span, run: None, outcome: outcome::CANCELLED }
         })
+    }
+
+    fn begin(&mut self) {
+        let start = sys::tick().max(self.queued);
+        let span = self.span.as_ref().map(OpenSpan::context);
+        let entered = recorder::with(|r| {
+            let entered = r.entered.len();
+            if let Some(context) = span {
+                r.enter(context);
+            }
+            entered
+        });
+        self.run = Some(Run { start, entered: entered.unwrap_or(0) });
+        self.outcome = outcome::PANICKED;
+    }
+
+    fn write(&self, r: &mut Recorder) {
+        let end = sys::tick().max(self.queued);
+        let start = self.run.as_ref().map_or(end, |run| run.start);
+        let end = end.max(start);
+        let (busy, queued) = (end - start, start - self.queued);
+        if let Some(run) = &self.run {
+            r.entered.truncate(run.entered);
+            r.show();
+        }
+        if let Some(row) = r.row(self.key) {
+            let how = match self.outcome {
+                outcome::FINISHED => row::FINISHED,
+                outcome::CANCELLED => row::CANCELLED,
+                _ => row::PANICKED,
+            };
+            add(&row[row::SPAWNED], 1);
+            add(&row[how], 1);
+            add(&row[row::BUSY], busy);
+            add(&row[row::SCHEDULED], queued);
+            Recorder::measure(row, row::FIRST_HISTOGRAM, busy);
+            Recorder::measure(row, row::SECOND_HISTOGRAM, queued);
+        }
+        let span = self.span.as_ref().map_or(0, OpenSpan::local);
+        let told =
+            record::Job { key: self.key, outcome: self.outcome, busy, queued, parent: self.parent, span };
+        let (flags, body) = told.encode();
+        r.handle.poll.write(kind::JOB, flags, end, &body);
+        if let Some(span) = &self.span {
+            let status = match self.outcome {
+                outcome::FINISHED => 0,
+                outcome::CANCELLED => span_flags::CANCELLED,
+                _ => span_flags::PANICKED | span_flags::ERROR,
+            };
+            span.end_as_job(r, busy, queued, end, status);
+        }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if recorder::with(|r| self.write(r)).is_none()
+            && let Some(span) = &self.span
+        {
+            span.abandon();
+        }
     }
 }
 
@@ -160,66 +229,10 @@ pub(crate) trait RunJob {
 
 impl RunJob for Option<Job> {
     fn run<R>(self, run: impl FnOnce() -> R) -> R {
-        let Some(job) = self else { return run() };
-        let mut running = Running::begin(job);
+        let Some(mut job) = self else { return run() };
+        job.begin();
         let result = run();
-        running.outcome = outcome::FINISHED;
+        job.outcome = outcome::FINISHED;
         result
-    }
-}
-
-/// A job under way; dropping it ends it.
-struct Running {
-    job: Job,
-    start: u64,
-    entered: usize,
-    outcome: u16,
-}
-
-impl Running {
-    fn begin(job: Job) -> Running {
-        let start = sys::tick().max(job.queued);
-        let span = job.span.as_ref().map(OpenSpan::context);
-        let entered = recorder::with(|r| {
-            let entered = r.entered.len();
-            if let Some(context) = span {
-                r.entered.push(context);
-                r.show();
-            }
-            entered
-        });
-        Running { job, start, entered: entered.unwrap_or(0), outcome: outcome::PANICKED }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let Running { job, start, entered, outcome } = self;
-        recorder::with(|r| {
-            let end = sys::tick().max(*start);
-            let busy = end - *start;
-            let queued = *start - job.queued;
-            r.entered.truncate(*entered);
-            r.show();
-            if let Some(row) = r.row(job.key) {
-                add(&row[row::SPAWNED], 1);
-                let how = if *outcome == outcome::FINISHED { row::FINISHED } else { row::PANICKED };
-                add(&row[how], 1);
-                add(&row[row::BUSY], busy);
-                add(&row[row::SCHEDULED], queued);
-                recorder::Recorder::measure(row, row::FIRST_HISTOGRAM, busy);
-                recorder::Recorder::measure(row, row::SECOND_HISTOGRAM, queued);
-            }
-            let span = job.span.as_ref().map_or(0, OpenSpan::local);
-            let told =
-                record::Job { key: job.key, outcome: *outcome, busy, queued, parent: job.parent, span };
-            let (flags, body) = told.encode();
-            r.handle.poll.write(kind::JOB, flags, end, &body);
-            if let Some(span) = &job.span {
-                let status =
-                    if *outcome == outcome::FINISHED { 0 } else { span_flags::PANICKED | span_flags::ERROR };
-                span.end_as_job(r, busy, queued, end, status);
-            }
-        });
     }
 }

@@ -25,6 +25,8 @@ fn main() {
         "panics" => runtime(1).block_on(panics()),
         "destructors" => destructors(),
         "workers" => workers(),
+        "given_up" => given_up(),
+        "many_polls" => runtime(1).block_on(many_polls()),
         "outliving" => {
             outliving(session);
             return;
@@ -348,6 +350,59 @@ fn workers() {
     });
     let panicking = pollscope::thread::spawn(|| pollscope::job("panicking", || panic!("as the script says")));
     assert!(panicking.join().is_err());
+}
+
+/// A job that waits behind another, in a trace, and is aborted before it began.
+fn given_up() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let builder = builder.worker_threads(1).max_blocking_threads(1).enable_all();
+    let runtime = pollscope::runtime(builder).build().expect("it is built");
+    runtime.block_on(async {
+        let (go, wait) = mpsc::channel::<()>();
+        let first = Builder::new().name("first").spawn_blocking(move || wait.recv());
+        traced(async {
+            let second = Builder::new().name("given up").spawn_blocking(|| ());
+            second.abort();
+        })
+        .await;
+        go.send(()).expect("it waits");
+        first.await.expect("it ends").expect("it was told");
+    });
+}
+
+#[pollscope::instrument(skip_all)]
+async fn traced(inside: impl Future<Output = ()>) {
+    inside.await
+}
+
+/// A task that is polled 600 times by an outer one that nobody wakes for it, after one real wake.
+async fn many_polls() {
+    let mut inner = pin!(
+        async {
+            // Its waker is used once: in the first poll's idle time.
+            let mut polls = 0;
+            poll_fn(|cx| {
+                polls += 1;
+                if polls == 1 {
+                    let waker = cx.waker().clone();
+                    std::thread::spawn(move || waker.wake()).join().expect("it wakes");
+                }
+                if polls < 600 { Poll::Pending } else { Poll::Ready(()) }
+            })
+            .await
+        }
+        .in_task("polled often")
+    );
+    let mut left = 600;
+    poll_fn(|cx| {
+        left -= 1;
+        if left % 100 == 0 {
+            std::thread::sleep(SHORT);
+        }
+        cx.waker().wake_by_ref();
+        inner.as_mut().poll(cx)
+    })
+    .await;
 }
 
 /// Wakers outlive their task, their runtime and the session.

@@ -135,10 +135,10 @@ impl Drop for Task {
     fn drop(&mut self) {
         let slot = self.slot;
         let number = self.slot_number;
+        // A forked child's slots are its parent's.
+        let Some(global) = crate::state::recording() else { return };
         seq::write(&slot[task::SEQ], || slot[task::ID].store(0, Ordering::Relaxed));
-        if recorder::with(|r| r.give_task(number)).is_none()
-            && let Some(global) = crate::state::recording()
-        {
+        if recorder::with(|r| r.give_task(number)).is_none() {
             global.session.tasks().give(&[number]);
         }
     }
@@ -215,20 +215,8 @@ fn task_key<F>(r: &mut Recorder, birth: &Birth<'_>, runtime: u32) -> u32 {
     })
 }
 
-/// What a job's key is made for.
-pub(crate) enum JobKind {
-    /// A closure on the blocking pool, or on a thread worker.
-    Job,
-}
-
 /// The row key of a job.
-pub(crate) fn job_key(
-    r: &mut Recorder,
-    name: &str,
-    location: &'static Location<'static>,
-    what: JobKind,
-) -> u32 {
-    let JobKind::Job = what;
+pub(crate) fn job_key(r: &mut Recorder, name: &str, location: &'static Location<'static>) -> u32 {
     let place = KeyPlace {
         location: location as *const _ as usize,
         future: 0,

@@ -75,12 +75,18 @@ fn spawned(meta: &TaskMeta<'_>) {
 }
 
 fn before(meta: &TaskMeta<'_>) {
+    if crate::state::recording().is_none() {
+        return;
+    }
     if let Some(hooked) = shard(meta.id()).get_mut(&meta.id()) {
         hooked.entered = Some(hooked.life.enter());
     }
 }
 
 fn after(meta: &TaskMeta<'_>) {
+    if crate::state::recording().is_none() {
+        return;
+    }
     if let Some(hooked) = shard(meta.id()).get_mut(&meta.id())
         && let Some(entered) = hooked.entered.take()
     {
@@ -90,12 +96,14 @@ fn after(meta: &TaskMeta<'_>) {
 
 fn ended(meta: &TaskMeta<'_>) {
     let hooked = shard(meta.id()).remove(&meta.id());
-    if let Some(mut hooked) = hooked {
-        // A poll that unwound has no end of its own.
-        if let Some(entered) = hooked.entered.take() {
-            hooked.life.leave(entered, poll::PANICKED);
-            return hooked.life.end(outcome::PANICKED);
+    let Some(mut hooked) = hooked else { return };
+    // The last poll is still under way: its own hook comes later. That it panicked cannot be told: the runtime has
+    // caught it by now.
+    match hooked.entered.take() {
+        Some(entered) => {
+            hooked.life.leave(entered, poll::READY);
+            hooked.life.end(outcome::FINISHED);
         }
-        hooked.life.end(outcome::FINISHED);
+        None => hooked.life.end(outcome::CANCELLED),
     }
 }

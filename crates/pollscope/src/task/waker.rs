@@ -83,7 +83,7 @@ unsafe fn clone<T: Target>(pointer: *const ()) -> RawWaker {
         own
     });
     if own != Some(true) {
-        of.slot[task::CLONES].fetch_add(1, Ordering::Relaxed);
+        count(of, task::CLONES);
     }
     RawWaker::new(pointer, T::VTABLE)
 }
@@ -114,7 +114,7 @@ unsafe fn drop_waker<T: Target>(pointer: *const ()) {
         own
     });
     if own != Some(true) {
-        of.slot[task::DROPS].fetch_add(1, Ordering::Relaxed);
+        count(of, task::DROPS);
     }
     // SAFETY: as above. The last one drops the task, which touches the recorder: no borrow of it is held.
     unsafe { Arc::decrement_strong_count(pointer.cast::<T>()) };
@@ -143,6 +143,13 @@ fn note(of: &Task) {
         r.count(of.key, pollscope_wire::layout::row::WAKES);
     });
     if noted.is_none() {
-        of.slot[task::WAKES].fetch_add(1, Ordering::Relaxed);
+        count(of, task::WAKES);
+    }
+}
+
+/// Counts in a word that many threads write; not in a forked child, whose slots are its parent's.
+fn count(of: &Task, word: usize) {
+    if crate::state::recording().is_some() {
+        of.slot[word].fetch_add(1, Ordering::Relaxed);
     }
 }

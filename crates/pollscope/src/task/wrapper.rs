@@ -57,6 +57,8 @@ pub(super) struct Life {
     totals: Totals,
     /// b: the end of the poll before, or the birth.
     last_end: u64,
+    /// When the last poll began: an older wake is no wake since then.
+    last_start: u64,
     /// The wake count at that end.
     wakes_seen: u64,
     /// The last poll woke its own task.
@@ -184,6 +186,7 @@ impl Life {
             half: None,
             totals: Totals::default(),
             last_end,
+            last_start: last_end,
             wakes_seen: 0,
             self_woken: false,
             ended: false,
@@ -198,20 +201,27 @@ impl Life {
         let tick_word = slot[task::WAKE_TICK].load(Ordering::Acquire);
         let start = sys::tick().max(self.last_end);
         self.task.ordinal.store(begun + 1, Ordering::Relaxed);
+        if (begun + 1) & 0xff == 0 {
+            // The ordinals begin anew: a wake of the round before must not look like one of this.
+            slot[task::WAKE_TICK].store(0, Ordering::Relaxed);
+        }
         let wakes = slot[task::WAKES].load(Ordering::Relaxed);
         let count = wakes.wrapping_sub(self.wakes_seen);
         self.wakes_seen = wakes;
         let b = self.last_end;
+        let origin = crate::state::global().map_or(0, |global| global.session.start_tick());
+        let woken = origin + (tick_word >> 8);
         let fits = begun > 0 && tick_word != 0 && tick_word & 0xff == begun & 0xff;
+        let fits = fits && woken >= self.last_start;
+        self.last_start = start;
         let (w, who) = if begun == 0 {
             (b, None)
         } else if self.self_woken {
             (b, Some(Who::new(Who::ITSELF, self.task.id)))
         } else if fits {
-            let origin = crate::state::global().map_or(0, |global| global.session.start_tick());
             let who = slot[task::WAKE_WHO].load(Ordering::Relaxed);
             let who = if who & 0xff == begun & 0xff { Who(who >> 8) } else { Who::UNKNOWN };
-            ((origin + (tick_word >> 8)).clamp(b, start), Some(who))
+            (woken.clamp(b, start), Some(who))
         } else {
             (start, None)
         };
@@ -325,7 +335,7 @@ impl Life {
         let task = &self.task;
         let totals = &mut self.totals;
         let last_end = self.last_end;
-        recorder::with(|r| {
+        let told = recorder::with(|r| {
             let now = at.max(last_end);
             totals.idle += now - last_end;
             totals.wakes = slot[task::WAKES].load(Ordering::Relaxed);
@@ -360,6 +370,11 @@ impl Life {
                 }
             }
         });
+        if told.is_none()
+            && let Some(span) = &task.span
+        {
+            span.abandon();
+        }
     }
 }
 
