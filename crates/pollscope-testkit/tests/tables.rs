@@ -1,5 +1,9 @@
 //! What a session tells beside its rings: loaded modules, and counter rows of its runtimes.
 
+mod common;
+
+use common::facts::facts;
+use pollscope_model::event::{Event, TaskOutcome};
 use pollscope_testkit::{Place, Service};
 use pollscope_wire::layout::{RowKind, row};
 use pollscope_wire::reader::SessionFiles;
@@ -69,4 +73,54 @@ fn a_runtimes_row_says_how_long_its_threads_were_parked() {
 fn elapsed_ticks(header: &pollscope_wire::reader::Header) -> u64 {
     pollscope_wire::sys::clock_kind();
     pollscope_wire::sys::tick() - header.start_tick
+}
+
+/// Counters and events are two accounts of the same: for every name, rows summed over threads are the sums of its
+/// tasks' ends.
+#[test]
+fn rows_are_the_sums_of_their_tasks() {
+    let place = Place::new();
+    let (service, mut files) = scripted(&place, "fates");
+    let facts = facts(&place);
+    let header = files.header().expect("a header");
+    let elapsed = pollscope_wire::sys::monotonic() - header.start_monotonic;
+    let rate = elapsed as f64 / elapsed_ticks(&header) as f64;
+    let rows = files.rows().expect("rows can be read");
+    for name in ["finisher", "aborted", "panicker", "joiner", "outer", "inner", "outlived"] {
+        let mut sum = pollscope_wire::reader::RowSum::default();
+        for (key, row) in &rows {
+            let of = files.key(*key).expect("a key");
+            if of.kind == RowKind::Task as u8 && files.string(of.name).is_ok_and(|text| text == name) {
+                sum.sums.iter_mut().zip(row.sums).for_each(|(sum, word)| *sum += word);
+            }
+        }
+        let ends: Vec<_> = facts
+            .iter()
+            .filter_map(|event| match event {
+                Event::TaskEnded(end) if end.birth.name.as_deref() == Some(name) => Some(end),
+                _ => None,
+            })
+            .collect();
+        let count = |how| ends.iter().filter(|end| end.outcome == how).count() as u64;
+        assert_eq!(sum.get(row::SPAWNED), ends.len() as u64, "{name}");
+        assert_eq!(sum.get(row::FINISHED), count(TaskOutcome::Finished), "{name}");
+        assert_eq!(sum.get(row::CANCELLED), count(TaskOutcome::Cancelled), "{name}");
+        assert_eq!(sum.get(row::PANICKED), count(TaskOutcome::Panicked), "{name}");
+        assert_eq!(sum.get(row::POLLS), ends.iter().map(|end| end.totals.polls).sum::<u64>(), "{name}");
+        let times = |of: fn(&pollscope_model::event::TaskTotals) -> u64| -> u64 {
+            ends.iter().map(|end| of(&end.totals)).sum()
+        };
+        for (what, word, told) in [
+            ("busy", row::BUSY, times(|totals| totals.busy.0)),
+            ("nested", row::NESTED, times(|totals| totals.nested.0)),
+            ("scheduled", row::SCHEDULED, times(|totals| totals.scheduled.0)),
+            ("idle", row::IDLE, times(|totals| totals.idle.0)),
+        ] {
+            // Both come from the same ticks; only the rate that is taken for them differs a little.
+            let counted = sum.get(word) as f64 * rate;
+            let apart = (counted - told as f64).abs();
+            assert!(apart <= told as f64 / 100.0 + 1000.0, "{name}: {what}: {counted} counted, {told} told");
+        }
+    }
+    assert!(service.finish().success());
 }

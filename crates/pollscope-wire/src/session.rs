@@ -125,7 +125,13 @@ struct Cold {
     runtimes: usize,
     modules: usize,
     info_words: usize,
+    /// No file is made before this tick: the last try failed.
+    full_until: u64,
 }
+
+/// Ticks between two tries to make a file where there was no room: a second or less. Each try is a few calls, and
+/// every spawn would make one.
+const TRY_AGAIN: u64 = 1_000_000_000;
 
 /// A session being written. Lives as long as its process.
 pub struct Session {
@@ -227,6 +233,7 @@ impl Session {
                 runtimes: 0,
                 modules: 0,
                 info_words: 0,
+                full_until: 0,
             }),
             _lock: lock,
         };
@@ -443,16 +450,27 @@ impl Session {
         self.grow_locked(&mut self.cold(), kind, first)
     }
 
+    /// Makes a file of the first of some sizes for which there is room.
+    fn make_file(&self, cold: &mut Cold, path: &Path, sizes: &[usize]) -> Option<&'static [AtomicU64]> {
+        let now = sys::tick();
+        if now < cold.full_until {
+            return None;
+        }
+        let made = sizes.iter().find_map(|bytes| map::create(path, *bytes, self.mode).ok());
+        if made.is_none() {
+            cold.full_until = now + TRY_AGAIN;
+            self.count(Counter::FilesRefused);
+        }
+        made
+    }
+
     /// Makes the next `slots-NNN` and shows it in the chunk table.
     fn grow_locked(&self, cold: &mut Cold, kind: ChunkKind, first: u32) -> Option<&'static [AtomicU64]> {
         let table = self.control.section(Section::Chunks);
         let entry = table.get(cold.chunks * chunk::WORDS..(cold.chunks + 1) * chunk::WORDS)?;
         let number = cold.slot_files;
         let path = self.dir.join(format!("slots-{number:03}"));
-        let Ok(words) = map::create(&path, crate::layout::CHUNK_BYTES, self.mode) else {
-            self.count(Counter::FilesRefused);
-            return None;
-        };
+        let words = self.make_file(cold, &path, &[crate::layout::CHUNK_BYTES])?;
         cold.slot_files += 1;
         cold.chunks += 1;
         let stride = kind.words() * 8;

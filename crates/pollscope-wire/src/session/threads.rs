@@ -6,7 +6,7 @@ use crate::layout::{
 };
 use crate::record::{kind, name_words};
 use crate::ring::{RingSpec, RingWriter};
-use crate::{clock, map, seq, sys};
+use crate::{clock, seq, sys};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -199,12 +199,7 @@ impl Session {
                 let bytes = RINGS_FILE_BYTES.max(need as u64 * 8);
                 let path = self.dir.join(format!("rings-{number:03}"));
                 // A full file system may still have room for these rings alone.
-                let words = map::create(&path, bytes as usize, self.mode)
-                    .or_else(|_| map::create(&path, need * 8, self.mode));
-                let Ok(words) = words else {
-                    self.count(Counter::FilesRefused);
-                    return None;
-                };
+                let words = self.make_file(cold, &path, &[bytes as usize, need * 8])?;
                 cold.ring_files += 1;
                 (number, words, 0)
             }
