@@ -32,7 +32,7 @@ pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// | --- | --- |
 /// | `name = ".."`, `target = ".."` | instead of the function's name and module |
 /// | `level = ..` | the span's level; nothing is filtered by it |
-/// | `parent = ..` | a `tracing::Span`, its `Id`, `pollscope::current()`, `None` for a root; else the current span |
+/// | `parent = ..` | a `tracing::Span`, its `Id`, `pollscope::current()`, a caller from `pollscope::http::extract`, `None` for a root; else the current span |
 /// | `follows_from = ..` | spans to link, named in the same ways |
 /// | `skip(..)`, `skip_all` | parameters that are no fields |
 /// | `fields(a, b = value, ?c, %d.e, "f" = 1, {KEY} = 2, ..)` | more fields, and what a parameter of that name gives way to |

@@ -172,6 +172,15 @@ fn by_hand_the_trace_goes_on_too() {
 }
 
 #[test]
+fn a_recorded_function_may_be_a_callers_child() {
+    let function = named(&seen().spans, "by_function");
+    assert_eq!((function.ids.trace.0, function.ids.parent.map(|id| id.0)), (TRACE, Some(CALLER)));
+    assert!(function.ids.parent_remote && function.kind == SpanKind::Server);
+    let links: Vec<(u128, u64)> = function.links.iter().map(|(trace, span)| (trace.0, span.0)).collect();
+    assert_eq!(links, [(TRACE, CALLER)], "and may follow from it");
+}
+
+#[test]
 fn spans_of_requests_stand_where_their_layer_was_made() {
     for span in &seen().spans {
         let out = exported_or_skip(span);

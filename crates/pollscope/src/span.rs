@@ -25,10 +25,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// A parent in another process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RemoteParent {
-    pub trace: u128,
-    pub span: u64,
-    pub sampled: bool,
+pub struct RemoteParent {
+    pub(crate) trace: u128,
+    pub(crate) span: u64,
+    pub(crate) sampled: bool,
 }
 
 /// An open span. It is ended explicitly, by [`OpenSpan::close`] or one of its kin.

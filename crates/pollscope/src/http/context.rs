@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// The caller's span, as its headers name it.
+/// The caller's span, as its headers name it. It may be the `parent` of `#[pollscope::instrument]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remote {
     pub(crate) parent: RemoteParent,
@@ -34,6 +34,11 @@ impl Remote {
     /// The caller's span id.
     pub fn span_id(&self) -> u64 {
         self.parent.span
+    }
+
+    /// Its `tracestate`, to be passed on where neither the server's layer nor [`Remote::attach`] does it.
+    pub fn state(&self) -> Option<&HeaderValue> {
+        self.state.as_ref()
     }
 
     /// Whether the caller's trace is sampled.

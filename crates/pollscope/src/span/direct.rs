@@ -83,13 +83,9 @@ impl DirectSpan {
         let open = recorder::with(|r| {
             let now = sys::tick();
             let id = callsite.id(r, 2);
-            let parent = match parent {
-                Parent::Current => r.entered.last().copied(),
-                Parent::Root => None,
-                Parent::Of(context) => Some(context),
-            };
+            let (parent, remote) = parent.split(r.entered.last().copied());
             let task = r.frame.task;
-            let span = OpenSpan::open_under(r, parent, None, id, 0, source::CODE, task, now);
+            let span = OpenSpan::open_under(r, parent, remote, id, 0, source::CODE, task, now);
             for (key, value) in fields {
                 attribute::of_span(r, &span, key, value, now);
             }

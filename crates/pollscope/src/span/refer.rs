@@ -1,6 +1,6 @@
 //! Other spans, as a span names them: its parent, and what it follows from.
 
-use super::{Context, Current};
+use super::{Context, Current, RemoteParent};
 
 /// Where a span is opened.
 #[derive(Clone, Copy, Debug)]
@@ -11,24 +11,42 @@ pub enum Parent {
     Root,
     /// Below this one.
     Of(Context),
+    /// Below one in another process.
+    Remote(RemoteParent),
 }
 
 impl Parent {
     /// Below `span`; as a root, if that is none or not recorded.
     pub fn of<S: SpanRef + ?Sized>(span: &S) -> Parent {
-        span.context().map_or(Parent::Root, Parent::Of)
+        span.as_parent()
+    }
+
+    /// The two kinds of parents that a span is opened with.
+    pub(super) fn split(self, current: Option<Context>) -> (Option<Context>, Option<RemoteParent>) {
+        match self {
+            Parent::Current => (current, None),
+            Parent::Root => (None, None),
+            Parent::Of(context) => (Some(context), None),
+            Parent::Remote(remote) => (None, Some(remote)),
+        }
     }
 }
 
-/// What can be named as a span: a span of `tracing` or its id, what [`current`](super::current) found, or none.
+/// What can be named as a span: a span of `tracing` or its id, what [`current`](super::current) found, a caller's
+/// span as `http::extract` read it, or none.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` names no span",
     label = "a span is expected here",
-    note = "give a `tracing::Span`, its `Id`, `pollscope::current()`, or an `Option` or reference of these"
+    note = "give a `tracing::Span`, its `Id`, `pollscope::current()`, what `pollscope::http::extract` gave, or an `Option` or reference of these"
 )]
 pub trait SpanRef {
     /// The span, if it is recorded.
     fn context(&self) -> Option<Context>;
+
+    /// The span as a parent; none begins a trace.
+    fn as_parent(&self) -> Parent {
+        self.context().map_or(Parent::Root, Parent::Of)
+    }
 }
 
 impl SpanRef for Current {
@@ -42,11 +60,19 @@ impl<T: SpanRef + ?Sized> SpanRef for &T {
     fn context(&self) -> Option<Context> {
         (**self).context()
     }
+
+    fn as_parent(&self) -> Parent {
+        (**self).as_parent()
+    }
 }
 
 impl<T: SpanRef> SpanRef for Option<T> {
     fn context(&self) -> Option<Context> {
         self.as_ref()?.context()
+    }
+
+    fn as_parent(&self) -> Parent {
+        self.as_ref().map_or(Parent::Root, T::as_parent)
     }
 }
 
@@ -61,5 +87,17 @@ impl SpanRef for tracing::Span {
 impl SpanRef for tracing::span::Id {
     fn context(&self) -> Option<Context> {
         tracing::dispatcher::get_default(|dispatch| crate::layer::context_in(dispatch, self))
+    }
+}
+
+#[cfg(feature = "tower")]
+impl SpanRef for crate::http::Remote {
+    fn context(&self) -> Option<Context> {
+        let RemoteParent { trace, span, sampled } = self.parent;
+        Some(Context { local: 0, trace, span, sampled })
+    }
+
+    fn as_parent(&self) -> Parent {
+        Parent::Remote(self.parent)
     }
 }

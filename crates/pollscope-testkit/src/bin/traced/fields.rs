@@ -103,7 +103,7 @@ pub fn events() {
     span!(parent: None, Level::INFO, "a root of its own").in_scope(|| ());
 }
 
-/// Two threads are in `together` at the same time; `again` is entered within itself, and thrice in all.
+/// Two threads are in `together` at the same time, then nobody is, then one for a moment; `again` is entered within itself, and thrice in all.
 fn busy() {
     let together = info_span!("together");
     let meet = Barrier::new(2);
@@ -118,6 +118,8 @@ fn busy() {
         scope.spawn(part);
         part();
     });
+    std::thread::sleep(Duration::from_millis(50));
+    together.in_scope(|| ());
     let again = info_span!("again");
     again.in_scope(|| {
         std::thread::sleep(Duration::from_millis(5));

@@ -39,6 +39,7 @@ pub async fn run() {
         ("/relay", Some(CALLER), Some("vendor=3")),
         ("/spawned", Some(CALLER), Some("vendor=5")),
         ("/by-hand", Some(CALLER), Some("vendor=4")),
+        ("/by-hand-in-a-function", Some(CALLER), None),
     ] {
         let mut request = Request::get(format!("http://{address}{path}"));
         if let Some(value) = traceparent {
@@ -124,6 +125,7 @@ async fn answer(request: Request<Incoming>, plain: Http, address: SocketAddr) ->
             let asking = async move { ask(&ClientLayer::new().layer(plain), address, "/echo").await };
             pollscope::spawn(asking).await.expect("it ends")
         }
+        "/by-hand-in-a-function" => by_function(&request, pollscope::http::extract(request.headers())).await,
         "/by-hand" => {
             let span = tracing::info_span!("by hand", otel.kind = "server");
             if let Some(remote) = pollscope::http::extract(request.headers()) {
@@ -145,4 +147,9 @@ async fn answer(request: Request<Incoming>, plain: Http, address: SocketAddr) ->
         }
     };
     Response::new(Full::new(Bytes::from(text)))
+}
+
+#[pollscope::instrument(skip_all, parent = caller, follows_from = [&caller], fields(otel.kind = "server"))]
+async fn by_function(request: &Request<Incoming>, caller: Option<pollscope::http::Remote>) -> String {
+    seen(request.headers())
 }
