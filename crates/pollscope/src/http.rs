@@ -24,6 +24,7 @@
 
 mod client;
 mod context;
+mod names;
 mod server;
 mod state;
 

@@ -7,7 +7,6 @@ use crate::recorder;
 use crate::span::attribute::{self, FieldValue};
 use crate::span::{Context as SpanContext, OpenSpan};
 use crate::state::say;
-use pollscope_wire::layout::Counter;
 use pollscope_wire::record::source;
 use pollscope_wire::sys;
 use pollscope_wire::table::CallsiteDef;
@@ -221,10 +220,8 @@ where
     fn on_close(&self, id: Id, ctx: Context<'_, S>) {
         let Some(span) = ctx.span(&id) else { return };
         let Some(open) = span.extensions_mut().remove::<OpenSpan>() else { return };
-        if recorder::with(|r| open.close(r, 0)).is_none()
-            && let Some(global) = crate::state::recording()
-        {
-            global.session.count(Counter::LateEvents);
+        if recorder::with(|r| open.close(r, 0)).is_none() {
+            open.abandon();
         }
     }
 }

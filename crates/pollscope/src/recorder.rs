@@ -68,6 +68,8 @@ pub(crate) struct Recorder {
 pub(crate) struct Frame {
     /// 0: no task.
     pub task: u64,
+    /// When that task was born.
+    pub born: u64,
     pub start: u64,
     pub outer_start: u64,
     /// Ticks of inner polls.

@@ -169,7 +169,8 @@ impl OpenSpan {
             | self.trace_low.load(Ordering::Relaxed) as u128
     }
 
-    fn has(&self, bit: u16) -> bool {
+    /// Whether it is marked so.
+    pub fn has(&self, bit: u16) -> bool {
         self.flags.load(Ordering::Relaxed) & bit as u32 != 0
     }
 
@@ -248,13 +249,16 @@ impl OpenSpan {
     #[cold]
     fn move_to(&self, r: &Recorder) {
         self.task.store(r.frame.task, Ordering::Relaxed);
-        self.scheduled_at_open.store(0, Ordering::Relaxed);
-        self.scheduled_at_exit.store(0, Ordering::Relaxed);
+        // What an older task had waited before is none of the span's.
+        let scheduled = if r.frame.born >= self.opened { 0 } else { r.frame.scheduled };
+        self.scheduled_at_open.store(scheduled, Ordering::Relaxed);
+        self.scheduled_at_exit.store(scheduled, Ordering::Relaxed);
         if let Some((_, slot)) = self.slot {
             seq::write(&slot[span::SEQ], || {
                 let word = r.frame.task & ID_MASK | (self.open.source as u64) << 56;
                 slot[span::TASK].store(word, Ordering::Relaxed);
-                slot[span::SCHEDULED_AT_OPEN].store(0, Ordering::Relaxed);
+                slot[span::SCHEDULED_AT_OPEN].store(scheduled, Ordering::Relaxed);
+                slot[span::SCHEDULED_AT_EXIT].store(scheduled, Ordering::Relaxed);
             });
         }
     }
@@ -283,7 +287,7 @@ impl OpenSpan {
             return;
         }
         let busy = self.busy.fetch_add(now, Ordering::Relaxed).wrapping_add(now);
-        self.last_exit.store(now, Ordering::Relaxed);
+        self.last_exit.fetch_max(now, Ordering::Relaxed);
         if r.frame.task == self.task.load(Ordering::Relaxed) {
             self.scheduled_at_exit.store(r.frame.scheduled, Ordering::Relaxed);
         } else {
@@ -322,7 +326,7 @@ impl OpenSpan {
     fn close_at(&self, r: &mut Recorder, now: u64, status: u16) {
         let entered = self.entered.load(Ordering::Relaxed);
         let (ended, busy) = match (entered, self.depth.load(Ordering::Relaxed)) {
-            (0, _) => (now, now - self.opened.min(now)),
+            (0, _) => (now, 0),
             (_, 0) => (self.last_exit.load(Ordering::Relaxed), self.busy.load(Ordering::Relaxed)),
             // Closed while entered: as if it were left now.
             _ => (now, self.busy.load(Ordering::Relaxed).wrapping_add(now)),

@@ -1,6 +1,7 @@
 //! The layer for clients: each request is a client span, and carries it to the server.
 
 use super::context::write;
+use super::names;
 use crate::span::direct::{DirectSpan, FieldValue};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
@@ -53,13 +54,13 @@ impl<S> ClientService<S> {
         if !crate::state::is_recording() {
             return DirectSpan::NONE;
         }
-        let method = request.method().as_str();
+        let (name, method) = names::method(request.method());
         let uri = request.uri();
         let mut fields = vec![
-            ("otel.name", FieldValue::from(method)),
+            ("otel.name", FieldValue::from(name)),
             ("otel.kind", FieldValue::from("client")),
             ("http.request.method", FieldValue::from(method)),
-            ("url.full", FieldValue::from(uri.to_string())),
+            ("url.full", FieldValue::from(names::full(uri))),
         ];
         if let Some(host) = uri.host() {
             fields.push(("server.address", FieldValue::from(host)));

@@ -1,6 +1,7 @@
 //! The layer for servers: each request is a task inside its connection's, and a server span.
 
 use super::context::{Remote, extract};
+use super::names;
 use super::state::Carried;
 use crate::span::direct::{DirectSpan, FieldValue};
 use crate::task::{Birth, Recorded};
@@ -64,11 +65,11 @@ where
 
     fn call(&mut self, request: Request<B>) -> ServerFuture<S::Future> {
         let remote = extract(request.headers());
-        let method = request.method().clone();
-        let method = method.as_str();
+        let original = request.method().clone();
         // The name must have few values: the method alone, as long as no route is known.
+        let (name, method) = names::method(&original);
         let fields = [
-            ("otel.name", FieldValue::from(method)),
+            ("otel.name", FieldValue::from(name)),
             ("otel.kind", FieldValue::from("server")),
             ("http.request.method", FieldValue::from(method)),
             ("url.path", FieldValue::from(request.uri().path())),
@@ -76,13 +77,11 @@ where
         let carried = remote.as_ref().and_then(Remote::carried);
         let parent = remote.map(|remote| remote.parent);
         let span = DirectSpan::of_request(self.location, source::SERVER, parent, &fields);
-        let birth = Birth {
-            kind: task_kind::REQUEST,
-            name: method,
-            location: self.location,
-            detached: false,
-            on: None,
-        };
+        if name != method {
+            span.record("http.request.method_original", original.as_str().into());
+        }
+        let birth =
+            Birth { kind: task_kind::REQUEST, name, location: self.location, detached: false, on: None };
         let inner = span.as_current(|| self.inner.call(request));
         let spanned = Spanned { inner: Some(inner), span, _carried: carried };
         ServerFuture { inner: Recorded::unborn(spanned, birth, None) }

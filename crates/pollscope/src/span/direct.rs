@@ -157,7 +157,7 @@ impl DirectSpan {
         if let Some(span) = &open {
             recorder::with(|r| span.enter_at_once(r));
         }
-        EnteredSpan { open }
+        EnteredSpan { open, panicking: std::thread::panicking() }
     }
 
     /// Enters the span until the guard is dropped.
@@ -165,7 +165,7 @@ impl DirectSpan {
         if let Some(span) = &self.open {
             recorder::with(|r| span.enter(r));
         }
-        Entered { span: self }
+        Entered { span: self, panicking: std::thread::panicking() }
     }
 
     /// Runs a closure with the span as the current one, counting no time: what is opened in it is below it.
@@ -191,11 +191,14 @@ impl DirectSpan {
 
     /// Marks it as dropped before its end, unless a panic tells more.
     pub(crate) fn cancelled(&self) {
-        if !std::thread::panicking() {
-            self.mark(flags::CANCELLED);
+        if let Some(span) = &self.open
+            && !span.has(flags::PANICKED)
+        {
+            span.mark(flags::CANCELLED);
         }
     }
 
+    #[cfg(feature = "tower")]
     pub(crate) fn mark(&self, bits: u16) {
         if let Some(span) = &self.open {
             span.mark(bits);
@@ -210,26 +213,33 @@ impl DirectSpan {
 
 impl Drop for DirectSpan {
     fn drop(&mut self) {
-        if let Some(span) = self.open.take() {
-            recorder::with(|r| span.close(r, status_by_panic()));
+        if let Some(span) = self.open.take()
+            && recorder::with(|r| span.close(r, 0)).is_none()
+        {
+            span.abandon();
         }
     }
 }
 
-fn status_by_panic() -> u16 {
-    if std::thread::panicking() { flags::PANICKED | flags::ERROR } else { 0 }
+/// What a span that is left now has come to: somebody else's panic may have been under way before.
+fn status_by_panic(before: bool) -> u16 {
+    if std::thread::panicking() && !before { flags::PANICKED | flags::ERROR } else { 0 }
 }
 
 /// A span entered on this thread for all of its life; left and closed when it is dropped.
 #[must_use = "the span is closed when it is dropped"]
 pub struct EnteredSpan {
     open: Option<OpenSpan>,
+    panicking: bool,
 }
 
 impl Drop for EnteredSpan {
     fn drop(&mut self) {
         if let Some(span) = &self.open {
-            recorder::with(|r| span.exit_and_close(r, status_by_panic()));
+            let status = status_by_panic(self.panicking);
+            if recorder::with(|r| span.exit_and_close(r, status)).is_none() {
+                span.abandon();
+            }
         }
     }
 }
@@ -238,11 +248,13 @@ impl Drop for EnteredSpan {
 #[must_use = "the span is left when the guard is dropped"]
 pub struct Entered<'a> {
     span: &'a DirectSpan,
+    panicking: bool,
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         if let Some(span) = &self.span.open {
+            span.mark(status_by_panic(self.panicking));
             recorder::with(|r| span.exit(r));
         }
     }

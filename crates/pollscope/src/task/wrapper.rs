@@ -232,12 +232,13 @@ impl Life {
         self.totals.idle += w - b;
         self.totals.scheduled += start - w;
         let scheduled_total = self.totals.scheduled;
-        let task_id = self.task.id;
+        let (task_id, born) = (self.task.id, self.task.birth.born);
         let span = self.task.span.as_deref().map(OpenSpan::context);
         let saved = recorder::with(|r| {
             let saved = r.frame;
             r.frame = Frame {
                 task: task_id,
+                born,
                 start,
                 outer_start: if saved.outer_start == 0 { start } else { saved.outer_start },
                 scheduled: scheduled_total,
