@@ -228,6 +228,10 @@ fn a_job_that_is_given_up_before_it_began_is_cancelled() {
     let ended =
         facts.iter().any(|event| matches!(event, Event::SpanEnded(end) if Some(end.open.span) == *span));
     assert!(ended, "its span is not open for ever");
+    let (_, job) = jobs(&facts).into_iter().find(|(name, _)| name == "queued").expect("its record");
+    let Event::Job { outcome, queued, .. } = job else { unreachable!() };
+    assert_eq!(*outcome, TaskOutcome::Finished);
+    about(*queued, 40);
 }
 
 /// The wake of a poll long ago is no wake: ordinals begin anew after 256 polls.

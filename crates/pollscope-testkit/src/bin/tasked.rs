@@ -192,6 +192,7 @@ async fn wakers() {
 /// A task whose waker is cloned seven times and dropped so: four times in its polls, twice by a thread, one stays.
 async fn counts() {
     let (send, receive) = mpsc::channel::<Waker>();
+    let dropping = std::thread::spawn(move || receive.into_iter().for_each(drop));
     let counted = async move {
         poll_fn(|cx| {
             let mine: Vec<Waker> = (0..4).map(|_| cx.waker().clone()).collect();
@@ -210,11 +211,9 @@ async fn counts() {
         .await;
         // Both are dropped before it ends.
         drop(send);
-        std::thread::sleep(Duration::from_millis(100));
+        dropping.join().expect("it drops");
     };
-    let dropping = std::thread::spawn(move || receive.into_iter().for_each(drop));
     pollscope::spawn_named("counted", counted).await.expect("it ends");
-    dropping.join().expect("it drops");
 }
 
 /// `block_on` inside a task: what runs in it is a part of its poll.
@@ -360,6 +359,8 @@ fn given_up() {
     runtime.block_on(async {
         let (go, wait) = mpsc::channel::<()>();
         let first = Builder::new().name("first").spawn_blocking(move || wait.recv());
+        let queued = Builder::new().name("queued").spawn_blocking(|| ());
+        tokio::time::sleep(Duration::from_millis(40)).await;
         traced(async {
             let second = Builder::new().name("given up").spawn_blocking(|| ());
             second.abort();
@@ -367,6 +368,7 @@ fn given_up() {
         .await;
         go.send(()).expect("it waits");
         first.await.expect("it ends").expect("it was told");
+        queued.await.expect("it ends");
     });
 }
 
