@@ -136,6 +136,7 @@ fn a_file_system_that_fills_up() {
         let options = pollscope_collect::Options { dirs: vec![mounted.0.clone()], ..Default::default() };
         let mut collector = pollscope_collect::Collector::new(options);
         collector.discover();
+        collector.round(&mut |_, _| ());
         let counted = &collector.sessions()[0].refused;
         for line in heard.lines().filter(|line| line.contains("partly recorded")) {
             let named = counted.iter().find(|(name, _)| line.contains(&format!("counted as {name}")));
