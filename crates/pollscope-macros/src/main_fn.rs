@@ -5,7 +5,7 @@ use quote::{ToTokens, quote};
 use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Error, Expr, ExprLit, ItemFn, Lit, MetaNameValue, Path, Result, ReturnType, Token};
+use syn::{Error, Expr, ExprLit, ItemFn, Lit, MetaNameValue, Path, Result, Token};
 
 const KNOWN: &str =
     "`flavor`, `worker_threads`, `start_paused`, `unhandled_panic`, `name`, `crate` and `service` are known";
@@ -44,10 +44,6 @@ pub fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> 
     }
     let ItemFn { attrs, vis, mut sig, block } = function;
     sig.asyncness = None;
-    let output = match &sig.output {
-        ReturnType::Default => quote!(()),
-        ReturnType::Type(_, ty) => ty.to_token_stream(),
-    };
     let (run, builder, service) = (arguments.run(), arguments.builder(), arguments.service());
     Ok(quote! {
         #(#attrs)*
@@ -55,8 +51,7 @@ pub fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> 
             let body = async #block;
             #[allow(clippy::expect_used, clippy::diverging_sub_expression, clippy::needless_return)]
             {
-                let result: #output = ::pollscope::__private::#run(#builder, #service, body);
-                return result;
+                return ::pollscope::__private::#run(#builder, #service, body);
             }
         }
     })

@@ -101,6 +101,9 @@ fn wakers_are_told_apart() {
     let ringer = end_of(&facts, "ringer").birth.task;
     assert_eq!(last_waker(&facts, "by task"), Some(Waker::Task(ringer)));
 
+    // The runtime woke it between two polls: nobody can say more.
+    assert_eq!(last_waker(&facts, "by yield"), Some(Waker::Unknown));
+
     let itself = end_of(&facts, "by itself");
     assert_eq!((itself.totals.polls, itself.totals.self_wakes, itself.totals.wakes), (3, 2, 0));
     assert_eq!(last_waker(&facts, "by itself"), Some(Waker::Itself));

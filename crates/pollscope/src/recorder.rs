@@ -291,6 +291,11 @@ impl Recorder {
         if completing != Who::UNKNOWN && sys::tick().saturating_sub(at) < self.global.ticks(COMPLETING_NS) {
             return completing;
         }
+        // Between polls a worker wakes those that yielded, turns the driver, or polls a task that nobody records:
+        // these cannot be told apart.
+        if self.worker_of != 0 {
+            return Who::UNKNOWN;
+        }
         Who::new(Who::THREAD, self.handle.writer)
     }
 

@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         Some("panicking") => panicking(),
         #[cfg(tokio_unstable)]
         Some("shutting_down") => shutting_down(),
-        Some("returning") => return returning(),
+        Some("returning") => return returning().into(),
         other => panic!("no main {other:?}"),
     }
     ExitCode::SUCCESS
@@ -102,7 +102,7 @@ async fn panicking() {
 }
 
 #[pollscope::main]
-async fn returning() -> ExitCode {
+async fn returning() -> impl std::process::Termination + Into<ExitCode> {
     if std::env::args().count() > 1 {
         return ExitCode::from(9);
     }

@@ -135,7 +135,8 @@ fn foreign() {
     block_on(inside.in_task("foreign"));
 }
 
-/// Tasks woken by a timer, by io, by a thread outside any task, by another task, and by themselves.
+/// Tasks woken by a timer, by io, by a thread outside any task, by another task, by the runtime after a yield, and by
+/// themselves.
 async fn wakers() {
     pollscope::spawn_named("by timer", tokio::time::sleep(SHORT)).await.expect("it ends");
 
@@ -156,6 +157,8 @@ async fn wakers() {
     tokio::time::sleep(SHORT).await;
     pollscope::spawn_named("ringer", async move { bell.notify_one() }).await.expect("it ends");
     by_task.await.expect("it ends");
+
+    pollscope::spawn_named("by yield", tokio::task::yield_now()).await.expect("it ends");
 
     let mut left = 3;
     let by_itself = poll_fn(move |cx| {

@@ -213,12 +213,6 @@ impl Session {
         cold.threads.file = Some((file, all, used));
         Some(rings)
     }
-
-    /// Records lost at retirement are none, but late events are: counts one on a thread's slot.
-    pub fn count_late(&self, thread: &[AtomicU64; thread::WORDS]) {
-        thread[thread::LATE].fetch_add(1, Ordering::Relaxed);
-        self.count(Counter::LateEvents);
-    }
 }
 
 /// `head`, `resv` and totals must fit where the slot has room for them.
