@@ -101,7 +101,13 @@ class OneAgentExports(Steps):
             self.check(jaeger)
             self.assertEqual(second.metric("pollscope_agent_spans_sent_total"), 0)
 
-    def test_the_second_takes_over(self):
+    def test_the_second_takes_over_from_one_that_ended(self):
+        self.take_over(lambda first: self.assertEqual(first.stop(), 0))
+
+    def test_the_second_takes_over_from_one_that_was_killed(self):
+        self.take_over(lambda first: first.kill())
+
+    def take_over(self, end):
         # With a state of its own it begins where it finds the rings, and counts what it leaves.
         with World() as world:
             jaeger = world.jaeger()
@@ -110,7 +116,7 @@ class OneAgentExports(Steps):
             wait_for("the first agent follows", lambda: first.metric("pollscope_agent_sessions") == 1)
             second = world.agent(jaeger.grpc, state=world.state / "second")
             wait_for("the second waits", lambda: [line for line in second.said if "exported by" in line])
-            self.assertEqual(first.stop(), 0)
+            end(first)
             wait_for("the last step", lambda: self.STEPS - 1 in self.steps(jaeger), 30)
             time.sleep(1)
             steps = self.steps(jaeger)
@@ -134,7 +140,10 @@ class AnAgentIsKilled(Steps):
             self.assertEqual(sorted({n for n, _ in spans}), list(range(self.STEPS)), "none is lost")
             self.assertEqual(len(set(spans)), self.STEPS, "what comes again has the same id")
             self.assertEqual(last.metric("pollscope_agent_spans_dropped_total"), 0)
-            print(f"{len(spans) - self.STEPS} of {self.STEPS} spans came again after 4 kills; ", end="", flush=True)
+            again = len(spans) - self.STEPS
+            # Each agent exported more than this before it was killed: only what was in flight may come again.
+            self.assertLess(again, self.STEPS // 4)
+            print(f"{again} of {self.STEPS} spans came again after 4 kills; ", end="", flush=True)
 
 
 if __name__ == "__main__":

@@ -187,3 +187,35 @@ fn its_own_spans_and_metrics_go_out_when_they_are_asked_for() {
         }
     }
 }
+
+/// Each layer names a backend of its own: the topmost one that is there gets the traces, the others nothing.
+#[test]
+fn flags_win_over_variables_and_variables_over_the_file() {
+    let place = Place::new();
+    let _service = service(&place, "calm");
+    let (of_file, by_file) = backend();
+    let (of_variable, by_variable) = backend();
+    let (of_flag, by_flag) = backend();
+    let file = place.path().join("settings.toml");
+    std::fs::write(&file, format!("[otlp]\nendpoint = \"{of_file}\"\nprotocol = \"http/protobuf\"\n"))
+        .unwrap();
+    let file = file.to_str().unwrap();
+    for (layers, seen) in [(1, &by_file), (2, &by_variable), (3, &by_flag)] {
+        let state = place.path().join(format!("state-{layers}"));
+        let mut command = crate::support::pollscope(&["agent", "--listen", "off", "--config", file]);
+        command.arg("--dir").arg(place.path()).arg("--state").arg(state);
+        if layers > 1 {
+            command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &of_variable);
+        }
+        if layers > 2 {
+            command.args(["--endpoint", &of_flag]);
+        }
+        let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+        wait_for("the traces", || (!seen.lock().unwrap().is_empty()).then_some(()));
+        crate::support::signal(child.id(), "TERM");
+        assert!(wait_for("the end", || child.try_wait().unwrap()).success());
+        let all =
+            [&by_file, &by_variable, &by_flag].map(|seen| std::mem::take(&mut *seen.lock().unwrap()).len());
+        assert_eq!(all.iter().filter(|requests| **requests > 0).count(), 1, "{layers} layers: {all:?}");
+    }
+}
