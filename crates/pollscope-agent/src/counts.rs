@@ -123,6 +123,12 @@ impl Counts {
                 ..counter("pollscope.agent.spans.dropped", "{span}", "Spans that were given up.", 0)
             },
             counter(
+                "pollscope.agent.spans.restored",
+                "{span}",
+                "Spans that the journal brought back at start: they may be sent again.",
+                stats.restored_spans,
+            ),
+            counter(
                 "pollscope.agent.spans.unsampled",
                 "{span}",
                 "Spans of traces that are not sampled.",
