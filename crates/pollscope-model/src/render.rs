@@ -201,7 +201,9 @@ impl<'a> Page<'a> {
                 (false, true, false) => "|  ",
             });
         }
-        let room = self.name.saturating_sub(8) / 3;
+        // Cut only where the name would not fit beside it.
+        let fits = 3 * node.depth + columns(&name_of(&node.of)) <= self.name;
+        let room = if fits { node.depth } else { self.name.saturating_sub(8) / 3 };
         while let Some(parent) = at.parent.map(|parent| &self.tree.nodes[parent]) {
             if parent.depth > 0 {
                 if parts.len() >= room {

@@ -74,6 +74,21 @@ POST /checkout                    gateway      812ms  ▒▒──────�
     );
 }
 
+/// However narrow the column of names is, a tree that fits in it is drawn whole.
+#[test]
+fn short_names_stand_deep() {
+    let mut traces = Traces::default();
+    let service: Arc<str> = "till".into();
+    for (id, name) in [(1, "GET"), (2, "hi"), (3, "job"), (4, "cpu")] {
+        traces.add(&service, &span(7, id, id - 1, name, id as f64, 10.0, 1.0, 0.0));
+    }
+    let drawn = render_trace(&traces.get(TraceId(7)).expect("it is here"), 80, PLAIN);
+    for (line, begins) in drawn.lines().skip(2).zip(["GET", "└─ hi", "   └─ job", "      └─ cpu"])
+    {
+        assert!(line.starts_with(begins), "{drawn}");
+    }
+}
+
 #[test]
 fn the_same_at_80_columns() {
     let tree = shop().get(TraceId(7)).expect("it is here");
