@@ -243,7 +243,10 @@ impl Agent {
                     self.counts.refuse();
                 }
                 Notice::Ended(id, how) => {
-                    let service = service_of(&self.model, id);
+                    // One that was dead when it was found is not in the model yet.
+                    let sessions = self.collector.sessions();
+                    let found = sessions.iter().find(|status| status.id == id);
+                    let service = found.map_or("a service", |status| status.info.service());
                     let how = match how {
                         SessionEnd::Closed => "closed",
                         SessionEnd::Exited => "exited",
