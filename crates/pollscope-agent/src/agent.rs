@@ -259,6 +259,10 @@ impl Agent {
                 Notice::Gone(id) => {
                     self.ended.remove(&id);
                     self.exporting.remove(&id);
+                    self.held.remove(&id);
+                    if let Some(journal) = &mut self.journal {
+                        journal.done.remove(&id.0);
+                    }
                     if let Some(pipeline) = &self.pipeline {
                         pipeline.forget(id);
                     }

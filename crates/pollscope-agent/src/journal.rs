@@ -5,9 +5,10 @@
 //! thread that also sends: so no batch leaves before the journal knows it, and span ends before the positions
 //! are in a batch or acknowledged.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use pollscope_collect::{Positions, SessionPositions};
 use pollscope_export::Batch;
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fs;
@@ -39,6 +40,25 @@ pub struct Journal {
     written: HashSet<u64>,
     /// Sessions exported to their end.
     pub done: HashSet<u128>,
+    _lock: fs::File,
+}
+
+/// Agents that may keep a journal in one place at a time.
+const PLACES: u32 = 64;
+
+/// Takes the directory, or, while another agent has it, the first free one of `2`, `3`, .. in it.
+fn take(dir: &Path) -> Result<(PathBuf, fs::File)> {
+    for n in 1..=PLACES {
+        let own = if n == 1 { dir.to_owned() } else { dir.join(n.to_string()) };
+        let lock = fs::create_dir_all(&own).and_then(|()| fs::File::create(own.join("lock")));
+        let lock = lock.with_context(|| {
+            format!("cannot make {} for the journal; choose another with --state", own.display())
+        })?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return Ok((own, lock));
+        }
+    }
+    bail!("{PLACES} agents keep their journals in {}; choose another with --state", dir.display())
 }
 
 /// What an earlier agent left.
@@ -53,10 +73,9 @@ pub struct Restored {
 impl Journal {
     /// Opens the directory, and reads what is there.
     pub fn open(dir: &Path) -> Result<Restored> {
-        fs::create_dir_all(dir).with_context(|| {
-            format!("cannot make {} for the journal; choose another with --state", dir.display())
-        })?;
-        let mut journal = Journal { dir: dir.to_owned(), written: HashSet::new(), done: HashSet::new() };
+        let (dir, lock) = take(dir)?;
+        let mut journal =
+            Journal { dir: dir.clone(), written: HashSet::new(), done: HashSet::new(), _lock: lock };
         let mut damaged = Vec::new();
         let path = dir.join("positions.json");
         let file: File = match fs::read(&path) {
@@ -76,7 +95,7 @@ impl Journal {
             }
         }
         let mut batches = Vec::new();
-        for entry in fs::read_dir(dir)?.flatten() {
+        for entry in fs::read_dir(&dir)?.flatten() {
             let path = entry.path();
             if path.extension().is_none_or(|ending| ending != "otlp") {
                 continue;
@@ -185,6 +204,10 @@ mod tests {
         journal.done.insert(99);
         journal.write(&positions, &[batch(1), batch(2)]).unwrap();
         journal.settled(1);
+        // Another one meanwhile keeps its own.
+        let other = Journal::open(&dir).unwrap();
+        assert!(other.batches.is_empty() && other.positions.is_empty());
+        drop((journal, other));
         let restored = Journal::open(&dir).unwrap();
         assert_eq!(restored.positions, positions);
         assert_eq!(restored.batches, [batch(2)]);
@@ -203,6 +226,7 @@ mod tests {
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..60]).unwrap();
         fs::write(dir.join("positions.json"), b"{\"version\":1,\"sess").unwrap();
+        drop(journal);
         let restored = Journal::open(&dir).unwrap();
         assert!(restored.batches.is_empty());
         assert_eq!(restored.damaged.len(), 2);
