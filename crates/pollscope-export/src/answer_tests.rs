@@ -1,3 +1,5 @@
+//! What a backend's answers are taken for.
+
 use super::*;
 use http::HeaderValue;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;

@@ -1,3 +1,5 @@
+//! Settings from variables, flags and the file.
+
 use super::*;
 
 fn env(variables: &[(&str, &str)]) -> Result<Options, ConfigError> {

@@ -1,3 +1,5 @@
+//! Finished spans as OTLP messages.
+
 use super::*;
 use pollscope_model::event::{Callsite, SpanId, SpanIds, TaskId, TraceId};
 use pollscope_model::time::{Nanos, UnixNanos};

@@ -190,6 +190,9 @@ impl<'a> Builder<'a> {
 /// Adds [`FutureExt::in_task`] to every future.
 pub trait FutureExt: Future + Sized {
     /// Records a future as a task of its own, on any runtime or none: it is born at its first poll.
+    ///
+    /// The waker of that poll is kept until the future ends: an executor that drops a future as soon as nobody
+    /// holds its waker keeps this one.
     #[track_caller]
     fn in_task(self, name: &str) -> InTask<Self> {
         let birth =
