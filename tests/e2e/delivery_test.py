@@ -57,6 +57,10 @@ class NothingLostNothingTwice(Steps):
             jaeger.run()
             self.check(jaeger)
             self.assertEqual(agent.metric("pollscope_agent_spans_dropped_total"), 0)
+            said = "\n".join(agent.said)
+            self.assertIn("cannot send spans to", said)
+            self.assertIn("takes spans again", said)
+            self.assertEqual(said.count("cannot send spans to"), 1, "a failure that goes on is told once")
 
     def test_a_backend_that_is_away_while_the_agent_is_stopped(self):
         with World() as world:

@@ -59,7 +59,9 @@ pub struct Agent {
     slots: Option<Instant>,
     counts: Arc<Counts>,
     settled: mpsc::UnboundedReceiver<Settled>,
-    said_unreachable: bool,
+    said_failing: bool,
+    /// Spans refused so far, and why as it was last said.
+    refused: (u64, String),
     own: Option<Own>,
     quiet: bool,
 }
@@ -148,7 +150,8 @@ impl Agent {
             slots: None,
             counts,
             settled,
-            said_unreachable: false,
+            said_failing: false,
+            refused: (0, String::new()),
             own,
             quiet,
         })
@@ -335,9 +338,10 @@ impl Agent {
                     .filter(|span| self.exporting.contains(&span.session))
                     .filter(|span| done.is_none_or(|done| !done.contains(&span.session.0)))
                     .collect();
-                for span in &ours {
-                    if let Some(session) = self.model.session(span.session) {
-                        pipeline.session(span.session, session.info());
+                let sessions: HashSet<SessionId> = ours.iter().map(|span| span.session).collect();
+                for id in sessions {
+                    if let Some(session) = self.model.session(id) {
+                        pipeline.session(id, session.info());
                     }
                 }
                 sent |= !ours.is_empty();
@@ -368,14 +372,24 @@ impl Agent {
 
     fn report(&mut self) {
         let stats = self.pipeline.as_ref().map(Pipeline::stats).unwrap_or_default();
-        if let (false, Some(error)) = (self.said_unreachable, &stats.last_error)
-            && stats.sent_spans == 0
-        {
-            self.said_unreachable = true;
-            let text = error.text.clone();
-            self.say(format_args!("{text}"));
-            self.say(format_args!("traces can be seen without a backend: pollscope traces"));
+        let why = stats.last_error.as_ref().map_or("", |error| &error.text);
+        match (self.said_failing, stats.failing) {
+            (false, true) => {
+                self.say(format_args!("{why}"));
+                if stats.sent_spans == 0 {
+                    self.say(format_args!("traces can be seen without a backend: pollscope traces"));
+                }
+            }
+            (true, false) => self.say(format_args!("the backend takes spans again")),
+            _ => {}
         }
+        self.said_failing = stats.failing;
+        let refused = stats.dropped_spans_refused;
+        if refused > self.refused.0 && self.refused.1 != why {
+            self.say(format_args!("{refused} spans were refused: {why}"));
+            self.refused.1 = why.to_owned();
+        }
+        self.refused.0 = refused;
         let sessions = self.collector.sessions();
         let live = sessions.iter().filter(|status| status.state == State::Live).count();
         self.counts.publish(live, sessions.len() - live, stats);
