@@ -354,13 +354,11 @@ impl Agent {
         let (Some(journal), Some(pipeline)) = (&mut self.journal, &self.pipeline) else { return };
         let positions = remembered(&self.before, self.collector.positions(), &self.exporting);
         let exporting = &self.exporting;
-        let over = self.collector.sessions();
-        let over = over.iter().filter(|status| matches!(status.state, State::Over(_)));
-        for status in over {
-            let told = self.model.session(status.id).is_some_and(|session| session.ended().is_some());
+        for (id, _) in self.collector.states().filter(|(_, state)| matches!(state, State::Over(_))) {
+            let told = self.model.session(id).is_some_and(|session| session.ended().is_some());
             // One turn after its end all of it has left the model.
-            if told && session_is_empty(&self.model, status.id) && exporting.contains(&status.id) {
-                journal.done.insert(status.id.0);
+            if told && session_is_empty(&self.model, id) && exporting.contains(&id) {
+                journal.done.insert(id.0);
             }
         }
         if let Err(error) = journal.write(&positions, &pipeline.unacknowledged())
@@ -390,9 +388,9 @@ impl Agent {
             self.refused.1 = why.to_owned();
         }
         self.refused.0 = refused;
-        let sessions = self.collector.sessions();
-        let live = sessions.iter().filter(|status| status.state == State::Live).count();
-        self.counts.publish(live, sessions.len() - live, stats);
+        let (live, dead): (Vec<_>, Vec<_>) =
+            self.collector.states().partition(|(_, state)| *state == State::Live);
+        self.counts.publish(live.len(), dead.len(), stats);
     }
 
     /// Reads what is left, sends it for at most `grace`, and writes the journal.

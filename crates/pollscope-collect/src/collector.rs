@@ -343,6 +343,11 @@ impl Collector {
         all
     }
 
+    /// How each stands: all that can be said without a look at its files.
+    pub fn states(&self) -> impl Iterator<Item = (SessionId, State)> {
+        self.sessions.iter().map(|(id, followed)| (*id, followed.state))
+    }
+
     /// Directories that were refused or not wanted.
     pub fn refused(&self) -> impl Iterator<Item = &Path> {
         self.refused.iter().map(PathBuf::as_path)
