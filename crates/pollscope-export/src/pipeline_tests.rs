@@ -103,6 +103,8 @@ fn finished(id: u64) -> FinishedSpan {
         thread: (0, "".into()),
         attributes: vec![],
         dropped_attributes: 0,
+        dropped_events: 0,
+        dropped_links: 0,
         events: vec![],
         links: vec![],
     }

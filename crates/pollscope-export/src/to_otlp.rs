@@ -70,6 +70,8 @@ pub fn span(span: &FinishedSpan) -> Option<proto::Span> {
         end_time_unix_nano: span.end.max(span.start).0,
         attributes: attributes(span),
         dropped_attributes_count: span.dropped_attributes.saturating_add(cut as u32),
+        dropped_events_count: span.dropped_events,
+        dropped_links_count: span.dropped_links,
         events: span.events.iter().map(event).collect(),
         links: span.links.iter().map(|(trace, id)| link(trace.0, id.0)).collect(),
         status: status(span),

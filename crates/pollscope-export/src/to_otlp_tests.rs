@@ -38,6 +38,8 @@ fn place() -> FinishedSpan {
         thread: (42, "worker-1".into()),
         attributes: vec![],
         dropped_attributes: 0,
+        dropped_events: 0,
+        dropped_links: 0,
         events: vec![],
         links: vec![],
     }

@@ -46,6 +46,8 @@ fn named(name: String) -> FinishedSpan {
         thread: (0, "".into()),
         attributes: vec![],
         dropped_attributes: 0,
+        dropped_events: 0,
+        dropped_links: 0,
         events: vec![],
         links: vec![],
     }

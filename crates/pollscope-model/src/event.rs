@@ -322,7 +322,7 @@ pub struct TaskEnd {
 }
 
 /// OpenTelemetry's ids of a span.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SpanIds {
     /// Trace.
     pub trace: TraceId,

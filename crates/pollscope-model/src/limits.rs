@@ -13,6 +13,11 @@ pub struct Limits {
     pub rounds_to_wait: u64,
     /// Spans being put together: as many as a service has span slots.
     pub open_spans: usize,
+    /// Bytes of their attributes and events, about: a service that fills every value to its limit must not fill
+    /// the agent's memory.
+    pub open_bytes: usize,
+    /// Live tasks: four times the task slots that a service has unless told otherwise.
+    pub live_tasks: usize,
     /// Finished spans, of all sessions, that nobody has taken yet.
     pub finished_spans: usize,
     /// Ids of spans that have left, for links and parents that name them later.
@@ -45,6 +50,8 @@ impl Default for Limits {
             links: 128,
             rounds_to_wait: 50,
             open_spans: 262_144,
+            open_bytes: 64 * 1024 * 1024,
+            live_tasks: 1_048_576,
             finished_spans: 131_072,
             remembered_ids: 16_384,
             groups: 2_000,

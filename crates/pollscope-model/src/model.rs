@@ -7,7 +7,7 @@ use crate::event::{Event, SessionId};
 use crate::limits::Limits;
 use crate::session::Session;
 use crate::span::FinishedSpan;
-use crate::spans::OpenSpan;
+use crate::spans::{OpenSpan, SpanCounters};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What happened in all sessions.
@@ -29,6 +29,10 @@ pub struct Model {
     sessions: BTreeMap<SessionId, Session>,
     finished: VecDeque<FinishedSpan>,
     overflow: u64,
+    /// Of sessions that were let go.
+    gone: SpanCounters,
+    gone_polls_of_unknown: u64,
+    gone_refused_births: u64,
 }
 
 impl Model {
@@ -54,13 +58,35 @@ impl Model {
             self.finished.pop_front();
             self.overflow += 1;
         }
+        self.leave();
         self.round += 1;
+    }
+
+    /// Gives out what ended sessions left, as far as there is room: it waits where it is.
+    fn leave(&mut self) {
+        for session in self.sessions.values_mut() {
+            let room = self.limits.finished_spans.saturating_sub(self.finished.len());
+            if room == 0 {
+                return;
+            }
+            self.finished.extend(session.leave(room));
+        }
     }
 
     /// The finished spans that were not taken yet, oldest first, at most so many.
     pub fn take_finished(&mut self, most: usize) -> Vec<FinishedSpan> {
-        let count = most.min(self.finished.len());
-        self.finished.drain(..count).collect()
+        let mut taken = Vec::new();
+        loop {
+            let count = self.finished.len().min(most - taken.len());
+            if count == 0 {
+                return taken;
+            }
+            let full = self.finished.len() >= self.limits.finished_spans;
+            taken.extend(self.finished.drain(..count));
+            if full {
+                self.leave();
+            }
+        }
     }
 
     /// Finished spans that nobody has taken yet.
@@ -71,6 +97,24 @@ impl Model {
     /// Finished spans thrown away because nobody took them.
     pub fn finished_overflow(&self) -> u64 {
         self.overflow
+    }
+
+    /// What could not be shown of spans, of all sessions that ever were.
+    pub fn span_counters(&self) -> SpanCounters {
+        let mut sum = self.gone;
+        self.sessions.values().for_each(|session| sum.add(&session.span_counters()));
+        sum
+    }
+
+    /// Polls of tasks whose birth was never read, of all sessions that ever were.
+    pub fn polls_of_unknown_tasks(&self) -> u64 {
+        let known: u64 = self.sessions.values().map(Session::polls_of_unknown_tasks).sum();
+        self.gone_polls_of_unknown + known
+    }
+
+    /// Births refused because too many tasks were alive, of all sessions that ever were.
+    pub fn refused_births(&self) -> u64 {
+        self.gone_refused_births + self.sessions.values().map(Session::refused_births).sum::<u64>()
     }
 
     /// Rounds that have ended.
@@ -103,6 +147,10 @@ impl Model {
 
     /// Lets go of a session. Its finished spans can still be taken.
     pub fn forget(&mut self, session: SessionId) {
-        self.sessions.remove(&session);
+        if let Some(gone) = self.sessions.remove(&session) {
+            self.gone.add(&gone.span_counters());
+            self.gone_polls_of_unknown += gone.polls_of_unknown_tasks();
+            self.gone_refused_births += gone.refused_births();
+        }
     }
 }

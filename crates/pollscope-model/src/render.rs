@@ -256,7 +256,7 @@ impl<'a> Page<'a> {
     fn foot(&self, out: &mut String) {
         let unknown = |node: &TraceNode| {
             let span = &node.of.span;
-            span.busy.0 + span.scheduled.0 + span.idle.0 == 0
+            [span.busy, span.scheduled, span.idle] == [Nanos(0); 3]
         };
         let any_unknown = self.tree.nodes.iter().any(unknown);
         let legend: Vec<String> = Fill::ALL

@@ -165,15 +165,29 @@ impl Session {
         }
     }
 
+    /// Ends a round. What an ended session left comes with [`Session::leave`].
     pub(crate) fn end_round(&mut self, round: u64) -> Vec<FinishedSpan> {
         self.tasks.end_round(round);
+        if self.over().is_some() {
+            return Vec::new();
+        }
         let threads = &self.threads;
         let thread = |id: ThreadId| threads.get(id).map(|thread| (thread.os_id, thread.name.clone()));
-        match self.ended {
-            Some((how, at)) if how != SessionEnd::Detached => {
-                if self.spans.is_empty() {
-                    return Vec::new();
-                }
+        let around = Surroundings { session: self.id, thread: &thread, task: &|_| None };
+        self.spans.end_round(round, &around)
+    }
+
+    /// How and when it ended, if all of it was read.
+    fn over(&self) -> Option<(SessionEnd, UnixNanos)> {
+        self.ended.filter(|(how, _)| *how != SessionEnd::Detached)
+    }
+
+    /// Spans of a session that has ended, at most so many.
+    pub(crate) fn leave(&mut self, most: usize) -> Vec<FinishedSpan> {
+        let threads = &self.threads;
+        let thread = |id: ThreadId| threads.get(id).map(|thread| (thread.os_id, thread.name.clone()));
+        match self.over() {
+            Some((how, at)) if !self.spans.is_empty() => {
                 let of_spans: HashMap<LocalSpanId, TaskTotals> = self
                     .tasks
                     .live
@@ -182,12 +196,9 @@ impl Session {
                     .collect();
                 let task = |span: LocalSpanId| of_spans.get(&span).copied();
                 let around = Surroundings { session: self.id, thread: &thread, task: &task };
-                self.spans.end_session(how, at.max(self.last_fact), &around)
+                self.spans.end_session(how, at.max(self.last_fact), most, &around)
             }
-            _ => {
-                let around = Surroundings { session: self.id, thread: &thread, task: &|_| None };
-                self.spans.end_round(round, &around)
-            }
+            _ => Vec::new(),
         }
     }
 
@@ -260,6 +271,11 @@ impl Session {
     /// Polls of tasks whose birth was never read.
     pub fn polls_of_unknown_tasks(&self) -> u64 {
         self.tasks.polls_of_unknown
+    }
+
+    /// Births refused because too many tasks were alive.
+    pub fn refused_births(&self) -> u64 {
+        self.tasks.refused_births
     }
 
     /// Joins that were read.

@@ -82,6 +82,10 @@ pub struct FinishedSpan {
     pub dropped_attributes: u32,
     /// Events in order of time.
     pub events: Vec<SpanEvent>,
+    /// Events beyond the limit.
+    pub dropped_events: u32,
     /// Links.
     pub links: Vec<(TraceId, SpanId)>,
+    /// Links beyond the limit.
+    pub dropped_links: u32,
 }

@@ -7,11 +7,11 @@
 
 use crate::event::{
     Attribute, Callsite, LocalSpanId, SessionEnd, SpanEnd, SpanId, SpanIds, SpanOpen, SpanSource, Status,
-    TaskTotals, ThreadId, TraceId,
+    TaskTotals, ThreadId, TraceId, Value,
 };
 use crate::limits::Limits;
 use crate::span::{FinishedSpan, SpanEvent};
-use crate::special::Special;
+use crate::special::{self, Special};
 use crate::time::{Nanos, UnixNanos};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -42,10 +42,46 @@ pub struct SpanCounters {
     pub outside: u64,
     /// Pieces refused because too many spans were open.
     pub refused: u64,
+    /// Spans given up because too many were open and nothing tells whether they still are.
+    pub evicted: u64,
     /// Spans that are over although their end was never read: it was lost.
     pub lost_ends: u64,
     /// Spans that left incomplete: some of their attributes were lost.
     pub incomplete: u64,
+}
+
+impl SpanCounters {
+    /// Adds another session's.
+    pub(crate) fn add(&mut self, other: &SpanCounters) {
+        let SpanCounters {
+            released,
+            no_ids,
+            orphans,
+            late,
+            dropped_attributes,
+            dropped_events,
+            dropped_links,
+            unresolved_links,
+            outside,
+            refused,
+            evicted,
+            lost_ends,
+            incomplete,
+        } = *other;
+        self.released += released;
+        self.no_ids += no_ids;
+        self.orphans += orphans;
+        self.late += late;
+        self.dropped_attributes += dropped_attributes;
+        self.dropped_events += dropped_events;
+        self.dropped_links += dropped_links;
+        self.unresolved_links += unresolved_links;
+        self.outside += outside;
+        self.refused += refused;
+        self.evicted += evicted;
+        self.lost_ends += lost_ends;
+        self.incomplete += incomplete;
+    }
 }
 
 /// An attribute and when its key was first and last recorded.
@@ -85,8 +121,12 @@ pub struct OpenSpan {
     pub dropped_attributes: u32,
     /// Events.
     pub events: Vec<SpanEvent>,
+    /// Events dropped here, beyond the limit.
+    pub dropped_events: u32,
     /// Links.
     pub links: Vec<LinkTo>,
+    /// Links dropped here, beyond the limit.
+    pub dropped_links: u32,
     /// The thread of the job that it is.
     pub thread: Option<ThreadId>,
     /// Its end, if it was read.
@@ -103,7 +143,9 @@ impl OpenSpan {
             seen_attributes: 0,
             dropped_attributes: 0,
             events: Vec::new(),
+            dropped_events: 0,
             links: Vec::new(),
+            dropped_links: 0,
             thread: None,
             end: None,
         }
@@ -125,6 +167,14 @@ impl OpenSpan {
         self.open.is_none() && self.end.is_none()
     }
 
+    /// Bytes of its attributes and events, about.
+    fn bytes(&self) -> usize {
+        let attributes: usize = self.attributes.iter().map(|timed| bytes_of(&timed.attribute)).sum();
+        let events = self.events.iter().flat_map(|event| &event.attributes).map(bytes_of).sum::<usize>();
+        attributes + events + self.events.len() * size_of::<SpanEvent>()
+    }
+
+    /// `most` does not bound what says something about the span instead of being an attribute.
     fn attribute(&mut self, at: UnixNanos, attribute: Attribute, most: usize) {
         self.seen_attributes = self.seen_attributes.saturating_add(1);
         if let Some(known) = self.attributes.iter_mut().find(|known| known.attribute.key == attribute.key) {
@@ -136,13 +186,22 @@ impl OpenSpan {
             return;
         }
         self.attributes.push(TimedAttribute { first: at, last: at, attribute });
-        if self.attributes.len() > most {
+        let counted = |n: &usize| !special::is_special(&self.attributes[*n].attribute.key);
+        if (0..self.attributes.len()).filter(counted).count() > most {
             // The latest goes, whichever way they came in.
-            let latest = (0..self.attributes.len()).max_by_key(|n| self.attributes[*n].first);
+            let latest = (0..self.attributes.len()).filter(counted).max_by_key(|n| self.attributes[*n].first);
             self.attributes.remove(latest.unwrap_or(0));
             self.dropped_attributes = self.dropped_attributes.saturating_add(1);
         }
     }
+}
+
+fn bytes_of(attribute: &Attribute) -> usize {
+    let text = match &attribute.value {
+        Value::Str(text) => text.len(),
+        _ => 0,
+    };
+    size_of::<TimedAttribute>() + text
 }
 
 /// What a span that leaves needs to know from elsewhere.
@@ -158,6 +217,12 @@ pub(crate) struct Surroundings<'a> {
 pub(crate) struct Spans {
     limits: Limits,
     open: HashMap<LocalSpanId, OpenSpan>,
+    /// Bytes of their attributes and events, about.
+    bytes: usize,
+    /// The bits that ids of spans without a slot have; 0 until the slots were read once.
+    slotless: u64,
+    /// The round in which room was last made.
+    made_room: Option<u64>,
     /// Spans whose end was read, and in which round.
     ending: Vec<(u64, LocalSpanId)>,
     /// Spans of which only pieces were seen, and since which round.
@@ -175,6 +240,9 @@ impl Spans {
         Spans {
             limits,
             open: HashMap::new(),
+            bytes: 0,
+            slotless: 0,
+            made_room: None,
             ending: Vec::new(),
             headless: VecDeque::new(),
             missing: HashMap::new(),
@@ -193,12 +261,44 @@ impl Spans {
                 return None;
             }
             if self.open.len() >= self.limits.open_spans {
+                self.make_room(round);
+            }
+            if self.open.len() >= self.limits.open_spans {
                 self.counters.refused += 1;
                 return None;
             }
             self.headless.push_back((round, span));
         }
         Some(self.open.entry(span).or_insert_with(|| OpenSpan::new(span)))
+    }
+
+    /// Gives up the oldest of the spans that have no slot: should their ends have been lost, nothing else would
+    /// tell that they are over. At most once a round, for it looks at all spans.
+    fn make_room(&mut self, round: u64) {
+        if self.slotless == 0 || self.made_room.replace(round) == Some(round) {
+            return;
+        }
+        let slotless = |span: &&OpenSpan| span.end.is_none() && span.span.0 & self.slotless == self.slotless;
+        let mut oldest: Vec<(UnixNanos, LocalSpanId)> = self
+            .open
+            .values()
+            .filter(slotless)
+            .filter_map(|span| Some((span.open.as_ref()?.opened, span.span)))
+            .collect();
+        oldest.sort_unstable();
+        oldest.truncate(self.limits.open_spans / 16 + 1);
+        for (_, id) in oldest {
+            self.take(id);
+            self.left[0].insert(id);
+            self.counters.evicted += 1;
+        }
+    }
+
+    /// Takes a span out.
+    fn take(&mut self, id: LocalSpanId) -> Option<OpenSpan> {
+        let span = self.open.remove(&id)?;
+        self.bytes = self.bytes.saturating_sub(span.bytes());
+        Some(span)
     }
 
     pub(crate) fn opened(&mut self, open: SpanOpen, round: u64) {
@@ -217,16 +317,24 @@ impl Spans {
 
     pub(crate) fn ids(&mut self, span: LocalSpanId, ids: SpanIds, round: u64) {
         if let Some(span) = self.piece(span, round) {
-            span.ids = Some(ids);
+            // Two are never meant; should they come, the order of rings must not matter.
+            span.ids = span.ids.max(Some(ids));
         }
     }
 
     pub(crate) fn attribute(&mut self, span: LocalSpanId, at: UnixNanos, attribute: Attribute, round: u64) {
         let most = self.limits.attributes;
+        let full = self.bytes >= self.limits.open_bytes;
         if let Some(span) = self.piece(span, round) {
-            let before = span.dropped_attributes;
-            span.attribute(at, attribute, most);
-            let dropped = span.dropped_attributes - before;
+            let (dropped, bytes) = (span.dropped_attributes, span.bytes());
+            if full {
+                span.seen_attributes = span.seen_attributes.saturating_add(1);
+                span.dropped_attributes = span.dropped_attributes.saturating_add(1);
+            } else {
+                span.attribute(at, attribute, most);
+            }
+            let (dropped, grown) = (span.dropped_attributes - dropped, span.bytes());
+            self.bytes = (self.bytes + grown).saturating_sub(bytes);
             self.counters.dropped_attributes += u64::from(dropped);
         }
     }
@@ -237,13 +345,18 @@ impl Spans {
             self.counters.outside += 1;
             return;
         };
+        let full = self.bytes >= self.limits.open_bytes;
         if let Some(span) = self.piece(span, round) {
-            let place = span.events.partition_point(|known| known.at <= event.at);
-            span.events.insert(place, event);
-            if span.events.len() > most {
-                span.events.pop();
-                self.counters.dropped_events += 1;
+            let bytes = span.bytes();
+            if !full {
+                let place = span.events.partition_point(|known| known.at <= event.at);
+                span.events.insert(place, event);
             }
+            let dropped = full || span.events.len() > most && span.events.pop().is_some();
+            span.dropped_events = span.dropped_events.saturating_add(u32::from(dropped));
+            let grown = span.bytes();
+            self.bytes = (self.bytes + grown).saturating_sub(bytes);
+            self.counters.dropped_events += u64::from(dropped);
         }
     }
 
@@ -261,6 +374,7 @@ impl Spans {
             if span.links.len() < most {
                 span.links.push(to);
             } else {
+                span.dropped_links = span.dropped_links.saturating_add(1);
                 self.counters.dropped_links += 1;
             }
         }
@@ -274,7 +388,14 @@ impl Spans {
 
     pub(crate) fn ended(&mut self, end: SpanEnd, round: u64) {
         let id = end.open.span;
-        if let Some(span) = self.piece(id, round)
+        // An end alone is a whole span, and it leaves soon: it is never refused for want of room.
+        let full = self.open.len() >= self.limits.open_spans && !self.open.contains_key(&id);
+        let late = || self.left.iter().any(|left| left.contains(&id));
+        let span = match full && !late() {
+            true => Some(self.open.entry(id).or_insert_with(|| OpenSpan::new(id))),
+            false => self.piece(id, round),
+        };
+        if let Some(span) = span
             && span.end.is_none()
         {
             span.end = Some(end);
@@ -290,6 +411,7 @@ impl Spans {
         slotless: u64,
         round: u64,
     ) {
+        self.slotless = slotless;
         for (id, span) in &self.open {
             let before = span.open.as_ref().is_some_and(|open| open.opened < began);
             let should = before && span.end.is_none() && id.0 & slotless != slotless;
@@ -306,8 +428,10 @@ impl Spans {
         let open = &self.open;
         self.missing.retain(|id, _| open.get(id).is_some_and(|span| span.end.is_none()));
         let over = |(since, readings): (u64, u32)| readings >= 2 && since + ROUNDS_KNOWN as u64 <= round;
-        for (id, _) in self.missing.extract_if(|_, missing| over(*missing)) {
-            self.open.remove(&id);
+        let over: Vec<LocalSpanId> =
+            self.missing.extract_if(|_, missing| over(*missing)).map(|(id, _)| id).collect();
+        for id in over {
+            self.take(id);
             self.left[0].insert(id);
             self.counters.lost_ends += 1;
         }
@@ -343,6 +467,7 @@ impl Spans {
     pub(crate) fn restore(&mut self, saved: OpenSpan, round: u64) {
         let most = self.limits.attributes;
         let Some(span) = self.piece(saved.span, round) else { return };
+        let bytes = span.bytes();
         let fresh = span.end.is_none() && saved.end.is_some();
         span.open = span.open.take().or(saved.open);
         span.ids = span.ids.or(saved.ids);
@@ -360,11 +485,15 @@ impl Spans {
         span.seen_attributes = seen;
         span.events.extend(saved.events);
         span.events.sort_by_key(|event| event.at);
+        span.dropped_events = span.dropped_events.saturating_add(saved.dropped_events);
+        span.dropped_links = span.dropped_links.saturating_add(saved.dropped_links);
         for link in saved.links {
             if !span.links.contains(&link) {
                 span.links.push(link);
             }
         }
+        let grown = span.bytes();
+        self.bytes = (self.bytes + grown).saturating_sub(bytes);
         if fresh {
             self.ending.push((round, saved.span));
         }
@@ -391,17 +520,18 @@ impl Spans {
         self.release(&ready, None, around)
     }
 
-    /// Gives out all spans: the session is over and all of it was read.
+    /// Gives out spans, at most so many: the session is over and all of it was read.
     pub(crate) fn end_session(
         &mut self,
         how: SessionEnd,
         at: UnixNanos,
+        most: usize,
         around: &Surroundings<'_>,
     ) -> Vec<FinishedSpan> {
         // The last reading of the slots is of the moment of the end: what is missing there had ended before.
         for (id, _) in std::mem::take(&mut self.missing) {
             if self.open.get(&id).is_some_and(|span| span.end.is_none()) {
-                self.open.remove(&id);
+                self.take(id);
                 self.counters.lost_ends += 1;
             }
         }
@@ -415,11 +545,19 @@ impl Spans {
         }
         lost.into_iter().for_each(|id| self.drop_without_ids(id));
         for id in orphans {
-            self.open.remove(&id);
+            self.take(id);
             self.counters.orphans += 1;
         }
         self.ending.clear();
         self.headless.clear();
+        // All that leave may name one another, in whichever portion.
+        for id in &ready {
+            if let Some(ids) = self.open.get(id).and_then(OpenSpan::known_ids) {
+                self.remember(*id, ids);
+            }
+        }
+        ready.sort_unstable();
+        ready.truncate(most);
         self.release(&ready, Some((how, at)), around)
     }
 
@@ -430,14 +568,14 @@ impl Spans {
             }
             self.headless.pop_front();
             if self.open.get(&id).is_some_and(OpenSpan::headless) {
-                self.open.remove(&id);
+                self.take(id);
                 self.counters.orphans += 1;
             }
         }
     }
 
     fn drop_without_ids(&mut self, id: LocalSpanId) {
-        self.open.remove(&id);
+        self.take(id);
         self.left[0].insert(id);
         self.counters.no_ids += 1;
     }
@@ -456,7 +594,7 @@ impl Spans {
         }
         let mut finished = Vec::with_capacity(ready.len());
         for id in ready {
-            if let Some(span) = self.open.remove(id) {
+            if let Some(span) = self.take(*id) {
                 self.left[0].insert(*id);
                 finished.extend(self.finish(span, session, around).map(|span| (*id, span)));
             }
@@ -555,6 +693,8 @@ impl Spans {
             dropped_attributes: end
                 .map_or(0, |end| end.dropped_attributes)
                 .saturating_add(span.dropped_attributes),
+            dropped_events: span.dropped_events,
+            dropped_links: span.dropped_links,
             events: span.events,
             links: self.links(&span.links),
             callsite: Arc::<Callsite>::clone(&open.callsite),

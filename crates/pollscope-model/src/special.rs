@@ -5,6 +5,14 @@ use crate::event::{Attribute, SpanSource, Status, Value};
 use crate::span::{SpanEvent, SpanKind};
 use std::sync::Arc;
 
+/// Whether a field is one of them.
+pub(crate) fn is_special(key: &str) -> bool {
+    matches!(
+        key,
+        "otel.name" | "otel.kind" | "otel.status_code" | "otel.status_message" | "otel.status_description"
+    )
+}
+
 /// What a span's special fields said.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Special {

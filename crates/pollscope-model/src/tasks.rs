@@ -189,6 +189,8 @@ pub(crate) struct Tasks {
     pub(crate) polls: Polls,
     /// Polls of tasks whose birth was never read.
     pub(crate) polls_of_unknown: u64,
+    /// Births refused because too many tasks were alive.
+    pub(crate) refused_births: u64,
 }
 
 impl Tasks {
@@ -207,6 +209,7 @@ impl Tasks {
             panicked: Top::new(limits.panicked_tasks),
             polls: Polls::new(&limits),
             polls_of_unknown: 0,
+            refused_births: 0,
         }
     }
 
@@ -218,6 +221,10 @@ impl Tasks {
         let task = birth.task;
         let known = self.live.contains_key(&task) || self.gone.contains_key(&task);
         if known || self.known_ended(task).is_some() {
+            return;
+        }
+        if self.live.len() + self.gone.len() >= self.limits.live_tasks {
+            self.refused_births += 1;
             return;
         }
         let (shape, group) = self.place(birth);

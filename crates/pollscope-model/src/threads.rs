@@ -40,12 +40,12 @@ impl Tallies {
 
     /// Lost records of all classes.
     pub fn lost(&self) -> u64 {
-        self.polls.lost + self.span_ends.lost + self.others.lost
+        self.polls.lost.saturating_add(self.span_ends.lost).saturating_add(self.others.lost)
     }
 
     /// Read records of all classes.
     pub fn read(&self) -> u64 {
-        self.polls.read + self.span_ends.read + self.others.read
+        self.polls.read.saturating_add(self.span_ends.read).saturating_add(self.others.read)
     }
 
     fn of_mut(&mut self, class: Class) -> &mut Tally {
@@ -150,13 +150,19 @@ impl Threads {
     }
 
     pub(crate) fn read(&mut self, id: ThreadId, class: Class, records: u64) {
-        let add = |tallies: &mut Tallies| tallies.of_mut(class).read += records;
+        let add = |tallies: &mut Tallies| {
+            let tally = tallies.of_mut(class);
+            tally.read = tally.read.saturating_add(records);
+        };
         add(&mut self.records);
         add(&mut self.entry(id).records);
     }
 
     pub(crate) fn lost(&mut self, id: ThreadId, class: Class, records: u64) {
-        let add = |tallies: &mut Tallies| tallies.of_mut(class).lost += records;
+        let add = |tallies: &mut Tallies| {
+            let tally = tallies.of_mut(class);
+            tally.lost = tally.lost.saturating_add(records);
+        };
         add(&mut self.records);
         add(&mut self.entry(id).records);
     }

@@ -17,7 +17,7 @@ pub struct TraceLimits {
     pub traces: usize,
     /// Spans in all traces together.
     pub spans: usize,
-    /// Spans of one trace; further ones are counted.
+    /// Spans of one trace, and twice as many if they are roots; further ones are counted.
     pub spans_per_trace: usize,
     /// The slowest traces, which are not thrown out for being old.
     pub slowest: usize,
@@ -180,13 +180,17 @@ impl Traces {
         self.order.remove(&trace.touched);
         trace.touched = self.added;
         self.order.insert(self.added, id);
-        if trace.spans.len() >= self.limits.spans_per_trace && !trace.spans.contains_key(&span.ids.span) {
-            trace.dropped += 1;
-            return;
-        }
         self.slowest.remove(&(trace.duration(), id));
         trace.start = trace.start.min(span.start);
         trace.end = trace.end.max(span.end);
+        // A root ends last, and without it the others hang in the air.
+        let root = span.ids.parent.is_none() || span.ids.parent_remote;
+        let most = self.limits.spans_per_trace * if root { 2 } else { 1 };
+        if trace.spans.len() >= most && !trace.spans.contains_key(&span.ids.span) {
+            trace.dropped += 1;
+            self.note_duration(id);
+            return;
+        }
         let added = Arc::new(TraceSpan { service: service.clone(), span: span.clone() });
         let is_error = |of: &TraceSpan| usize::from(of.span.status == Status::Error);
         trace.errors += is_error(&added);
@@ -194,11 +198,16 @@ impl Traces {
             Some(replaced) => trace.errors -= is_error(&replaced),
             None => self.spans += 1,
         }
+        self.note_duration(id);
+        self.make_room(id);
+    }
+
+    fn note_duration(&mut self, id: TraceId) {
+        let Some(trace) = self.traces.get(&id) else { return };
         self.slowest.insert((trace.duration(), id));
         if self.slowest.len() > self.limits.slowest {
             self.slowest.pop_first();
         }
-        self.make_room(id);
     }
 
     fn make_room(&mut self, newest: TraceId) {
