@@ -9,6 +9,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse
 use prost::Message;
 use std::time::{Duration, SystemTime};
 use thiserror::Error;
+use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
 /// The longest delay that a server's hint may ask for: beyond it, a wrong clock is likelier than a plan.
@@ -50,7 +51,7 @@ pub struct SendError {
     pub fix: &'static str,
 }
 
-/// A 2xx over HTTP.
+/// A 2xx over HTTP, or OK over gRPC.
 pub(crate) fn accepted(response: ExportTraceServiceResponse) -> Answer {
     match response.partial_success {
         Some(partial) if partial.rejected_spans > 0 || !partial.error_message.is_empty() => Answer::Partial {
@@ -110,6 +111,17 @@ pub(crate) fn no_grpc(endpoint: String, status: StatusCode, headers: &HeaderMap,
             Answer::Refused(SendError { endpoint, why, fix })
         }
     }
+}
+
+/// The status that a gRPC server sent, if one is there.
+pub(crate) fn grpc_status(headers: &HeaderMap) -> Option<Status> {
+    const DETAILS: &str = "grpc-status-details-bin";
+    let mut metadata = MetadataMap::from_headers(headers.clone());
+    // tonic panics at details that are no base64.
+    if metadata.get_bin(DETAILS).is_some_and(|details| details.to_bytes().is_err()) {
+        metadata.remove_bin(DETAILS);
+    }
+    Status::from_header_map(&metadata.into_headers())
 }
 
 /// A gRPC status other than OK.

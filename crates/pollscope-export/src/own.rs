@@ -1,7 +1,7 @@
 //! The agent's own spans and metrics, through the OpenTelemetry SDK: as any program's, to the backend that takes the
 //! services' traces.
 
-use crate::client::Client;
+use crate::client::{ANSWER_LIMIT, Client};
 use crate::config::{Compression, Config, Protocol, TRACES_PATH};
 use crate::tls::{self, TlsError};
 use bytes::Bytes;
@@ -25,8 +25,6 @@ use tonic::body::Body;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
-/// Longest answer that is read.
-const ANSWER_LIMIT: usize = 64 * 1024;
 /// What both signals say that they come from.
 const SCOPE: &str = "pollscope";
 

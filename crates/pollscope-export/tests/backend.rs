@@ -3,7 +3,12 @@
 mod support;
 
 use bytes::Bytes;
-use http::Version;
+use http::{Request, Response, Version};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Body, Frame, Incoming};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use pollscope_export::answer::{Answer, SendError};
@@ -11,8 +16,14 @@ use pollscope_export::client::{Client, Transport};
 use pollscope_export::config::Config;
 use pollscope_export::health::probe;
 use prost::Message;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use support::{Receiver, Reply, config};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::Sleep;
 
 const BOTH: [&str; 2] = ["grpc", "http/protobuf"];
 
@@ -95,10 +106,50 @@ async fn connections_are_kept() {
 #[tokio::test]
 async fn partial_success_is_told_by_both_protocols() {
     for protocol in BOTH {
-        let backend = Receiver::start([Reply::Partial(1, "span is too old")]).await;
+        let backend = Receiver::start([Reply::Partial(1, "span is too old".into())]).await;
         let answer = send(&backend.config(protocol, &[])).await;
         assert_eq!(answer, Answer::Partial { rejected: 1, message: "span is too old".into() }, "{protocol}");
     }
+}
+
+/// Text that hardly shrinks, the same in every run.
+fn noise(length: usize) -> String {
+    let mut dice = 1u64;
+    let letter = |_| {
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        char::from(b' ' + (dice % 95) as u8)
+    };
+    (0..length).map(letter).collect()
+}
+
+#[tokio::test]
+async fn a_long_answer_is_read_and_one_that_is_too_long_is_taken_for_success() {
+    for protocol in BOTH {
+        let words = [noise(400_000), noise(6_000_000), "x".repeat(6_000_000)];
+        let backend = Receiver::start(words.map(|words| Reply::Partial(1, words))).await;
+        let config = backend.config(protocol, &[("TIMEOUT", "60000")]);
+        let answer = send(&config).await;
+        assert!(matches!(answer, Answer::Partial { rejected: 1, .. }), "{protocol}: {answer:.300?}");
+        for _ in 0..2 {
+            assert_eq!(send(&config).await, Answer::Accepted, "{protocol}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_2xx_whose_body_never_comes_is_success() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert_ne!(stream.read(&mut [0; 4096]).await.unwrap(), 0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n").await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    assert_eq!(send(&config(&[("ENDPOINT", &endpoint), ("TIMEOUT", "1000")])).await, Answer::Accepted);
+    server.abort();
 }
 
 #[tokio::test]
@@ -148,6 +199,75 @@ async fn grpc_retry_info_is_read() {
     );
 }
 
+/// A gRPC server whose answer is made by hand.
+async fn answering<B>(answer: fn() -> Response<B>) -> (Config, JoinHandle<()>)
+where
+    B: Body<Data = Bytes, Error = std::io::Error> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let service = service_fn(move |request: Request<Incoming>| async move {
+            let _ = request.into_body().collect().await;
+            Ok::<_, std::convert::Infallible>(answer())
+        });
+        let server = http2::Builder::new(TokioExecutor::new());
+        let _ = server.serve_connection(TokioIo::new(stream), service).await;
+    });
+    (config(&[("ENDPOINT", &endpoint), ("PROTOCOL", "grpc"), ("TIMEOUT", "10000")]), server)
+}
+
+/// A body that never comes, or breaks after a while.
+struct Never(Option<Pin<Box<Sleep>>>);
+
+impl Body for Never {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        let Some(sleep) = &mut self.0 else { return Poll::Pending };
+        sleep.as_mut().poll(context).map(|()| Some(Err(std::io::Error::other("broken"))))
+    }
+}
+
+fn grpc_head<B>(body: B) -> Response<B> {
+    Response::builder().header("content-type", "application/grpc").body(body).unwrap()
+}
+
+#[tokio::test]
+async fn a_grpc_answer_without_a_status_of_the_server_is_tried_again() {
+    let (broken, _) =
+        answering(|| grpc_head(Never(Some(Box::pin(tokio::time::sleep(Duration::from_millis(300))))))).await;
+    let (_, error) = retried(&broken).await;
+    assert!(error.why.starts_with("no status came: "), "{error}");
+
+    let (ended, _) = answering(|| grpc_head(Empty::new().map_err(|never| match never {}))).await;
+    assert_eq!(retried(&ended).await.1.why, "no status came: the answer ended");
+
+    let (gone, server) = answering(|| grpc_head(Never(None))).await;
+    let answer = tokio::spawn(async move { retried(&gone).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    server.abort();
+    let (_, error) = answer.await.unwrap();
+    assert!(error.why.starts_with("no status came: "), "{error}");
+}
+
+#[tokio::test]
+async fn grpc_details_that_are_no_base64_are_left_out() {
+    let (config, _) = answering(|| {
+        let mut response = grpc_head(Empty::new().map_err(|never| match never {}));
+        response.headers_mut().insert("grpc-status", "14".parse().unwrap());
+        response.headers_mut().insert("grpc-status-details-bin", "?".parse().unwrap());
+        response
+    })
+    .await;
+    assert_eq!(retried(&config).await.1.why, "the server answered Unavailable");
+}
+
 #[tokio::test]
 async fn a_slow_backend_is_given_up_in_time() {
     for protocol in BOTH {
@@ -177,7 +297,6 @@ async fn the_wrong_protocol_is_suspected() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(async move {
-        use tokio::io::AsyncWriteExt;
         while let Ok((mut stream, _)) = listener.accept().await {
             let _ = stream.write_all(b"220 mail ready\r\n").await;
         }

@@ -34,7 +34,7 @@ pub enum Reply {
     /// It takes all.
     Ok,
     /// It takes all but some.
-    Partial(i64, &'static str),
+    Partial(i64, String),
     /// An HTTP status with headers and a text.
     Http(u16, &'static [(&'static str, &'static str)], &'static str),
     /// A gRPC status.
@@ -219,7 +219,7 @@ async fn by_http(script: &Script, request: Request<Incoming>) -> Response<Full<B
     };
     match next(script) {
         Reply::Ok | Reply::Grpc(_) => protobuf(taken(0, "")),
-        Reply::Partial(rejected, message) => protobuf(taken(rejected, message)),
+        Reply::Partial(rejected, message) => protobuf(taken(rejected, &message)),
         Reply::Slow(time) => {
             tokio::time::sleep(time).await;
             protobuf(taken(0, ""))
@@ -249,7 +249,7 @@ impl TraceService for Grpc {
         }
         let response = match next(&self.0) {
             Reply::Ok | Reply::Http(..) => taken(0, ""),
-            Reply::Partial(rejected, message) => taken(rejected, message),
+            Reply::Partial(rejected, message) => taken(rejected, &message),
             Reply::Grpc(status) => return Err(status),
             Reply::Slow(time) => {
                 tokio::time::sleep(time).await;
