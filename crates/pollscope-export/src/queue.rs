@@ -313,7 +313,8 @@ impl Queue {
                 return None;
             }
         };
-        (self.failures, self.backoff_until, self.hint_until) = (0, None, None);
+        // A hint holds until it passes, whatever another lane is told meanwhile.
+        (self.failures, self.backoff_until) = (0, None);
         Some(self.left(&batch, how))
     }
 

@@ -55,6 +55,7 @@ fn each_span_is_in_one_place_whatever_happens() {
         let resource = Arc::new(Resource::default());
         let mut now = Instant::now();
         let (mut put_in, mut flying) = (0, Vec::new());
+        let mut not_before = now;
         for _ in 0..400 {
             match dice.below(10) {
                 0..=4 => {
@@ -72,11 +73,15 @@ fn each_span_is_in_one_place_whatever_happens() {
                 7 if !flying.is_empty() => {
                     let batch: Batch = flying.swap_remove(dice.below(flying.len() as u64) as usize);
                     let answer = answer(dice, batch.spans);
+                    if let Answer::Retry { after: Some(after), .. } = answer {
+                        not_before = not_before.max(now + after);
+                    }
                     let dice = dice.below(u64::MAX);
                     settled.extend(queue.answered(batch.id, answer, now, SystemTime::UNIX_EPOCH, dice));
                 }
                 _ => {
                     if let Step::Send(batch) = queue.next(now, &mut settled) {
+                        assert!(now >= not_before, "the server asked for a longer wait");
                         flying.push(batch);
                     }
                 }
