@@ -70,7 +70,7 @@ pub enum WhenFull {
 pub struct Limits {
     /// A batch is sealed at this many spans: what OpenTelemetry's batch processors send.
     pub batch_spans: usize,
-    /// A batch is sealed at this many bytes: gRPC servers take 4 MiB in one message unless told otherwise.
+    /// A batch has at most this many bytes, unless a single span has more: gRPC servers take 4 MiB in one message unless told otherwise.
     pub batch_bytes: usize,
     /// A batch is sealed at this age.
     pub delay: Duration,
@@ -174,7 +174,8 @@ impl Queue {
         self.counted.unsampled_spans += spans;
     }
 
-    /// Adds a span to the open batch, and seals it when that makes it full.
+    /// Adds a span to the open batch. Seals that before, if the span would make it too large, and after, if it is
+    /// full then.
     pub(crate) fn add(
         &mut self,
         session: SessionId,
@@ -183,8 +184,16 @@ impl Queue {
         now: Instant,
         settled: &mut Vec<Settled>,
     ) {
+        let length = span.encoded_len();
+        let length = 1 + prost::length_delimiter_len(length) + length;
+        let known = self.open.contains_key(&session);
+        let mut bytes = length + if known { 0 } else { overhead(resource) };
+        if self.open_bytes + bytes > self.limits.batch_bytes && self.open_spans > 0 {
+            self.seal(settled);
+            bytes = length + overhead(resource);
+        }
         self.open_spans += 1;
-        self.open_bytes += span.encoded_len();
+        self.open_bytes += bytes;
         self.open_since.get_or_insert(now);
         let service = self.open.entry(session);
         service
@@ -377,6 +386,13 @@ impl Queue {
             ..self.counted.clone()
         }
     }
+}
+
+/// The most bytes that a service takes in a request beside its spans.
+fn overhead(resource: &Resource) -> usize {
+    let alone = to_otlp::request([(resource.clone(), vec![Span::default()])]).encoded_len();
+    // Two lengths grow with the spans, each to five bytes at most.
+    alone + 10
 }
 
 #[cfg(test)]

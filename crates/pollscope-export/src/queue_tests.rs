@@ -47,7 +47,8 @@ fn each_span_is_in_one_place_whatever_happens() {
     for seed in 1..=100u64 {
         let dice = &mut Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let when_full = if seed % 2 == 0 { WhenFull::DropOldest } else { WhenFull::DropNewest };
-        let limits = Limits { batch_spans: 7, queue_spans: 60, when_full, ..Limits::default() };
+        let limits =
+            Limits { batch_spans: 7, batch_bytes: 500, queue_spans: 60, when_full, ..Limits::default() };
         let restored =
             (0..dice.below(4)).map(|id| Batch { id: id * 3, spans: 5, payload: Bytes::from_static(b"old") });
         let mut settled = Vec::new();
@@ -59,13 +60,9 @@ fn each_span_is_in_one_place_whatever_happens() {
         for _ in 0..400 {
             match dice.below(10) {
                 0..=4 => {
-                    queue.add(
-                        SessionId(u128::from(dice.below(3))),
-                        &resource,
-                        Span::default(),
-                        now,
-                        &mut settled,
-                    );
+                    let name = "n".repeat(dice.below(150) as usize);
+                    let session = SessionId(u128::from(dice.below(3)));
+                    queue.add(session, &resource, Span { name, ..Span::default() }, now, &mut settled);
                     put_in += 1;
                 }
                 5 => now += Duration::from_millis(dice.below(3000)),
@@ -82,6 +79,7 @@ fn each_span_is_in_one_place_whatever_happens() {
                 _ => {
                     if let Step::Send(batch) = queue.next(now, &mut settled) {
                         assert!(now >= not_before, "the server asked for a longer wait");
+                        assert!(batch.payload.len() <= 500, "it is as small as the server takes");
                         flying.push(batch);
                     }
                 }
@@ -103,6 +101,21 @@ fn each_span_is_in_one_place_whatever_happens() {
         check(&queue, put_in, &settled);
         assert!(queue.is_empty());
     }
+}
+
+#[test]
+fn only_a_span_that_is_too_large_alone_makes_a_batch_that_is() {
+    let limits = Limits { batch_bytes: 1000, ..Limits::default() };
+    let (mut queue, mut settled) = (Queue::new(limits, vec![], &mut Vec::new()), Vec::new());
+    let resource = Arc::new(Resource::default());
+    for length in [10, 2000, 10, 600, 600, 10] {
+        let span = Span { name: "n".repeat(length), ..Span::default() };
+        queue.add(SessionId(1), &resource, span, Instant::now(), &mut settled);
+    }
+    queue.seal(&mut settled);
+    let batches: Vec<_> =
+        queue.unacknowledged().iter().map(|batch| (batch.spans, batch.payload.len() > 1000)).collect();
+    assert_eq!(batches, [(1, false), (1, true), (2, false), (2, false)]);
 }
 
 #[test]
