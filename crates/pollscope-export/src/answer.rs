@@ -53,13 +53,10 @@ pub struct SendError {
 
 /// A 2xx over HTTP, or OK over gRPC.
 pub(crate) fn accepted(response: ExportTraceServiceResponse) -> Answer {
-    match response.partial_success {
-        Some(partial) if partial.rejected_spans > 0 || !partial.error_message.is_empty() => Answer::Partial {
-            rejected: u64::try_from(partial.rejected_spans).unwrap_or(0),
-            message: partial.error_message,
-        },
-        _ => Answer::Accepted,
-    }
+    let partial = response.partial_success.unwrap_or_default();
+    let rejected = u64::try_from(partial.rejected_spans).unwrap_or(0);
+    let message = shortened(&partial.error_message);
+    if rejected > 0 || !message.is_empty() { Answer::Partial { rejected, message } } else { Answer::Accepted }
 }
 
 /// Any other status over HTTP.
@@ -198,7 +195,7 @@ fn told_in(headers: &HeaderMap, body: &[u8]) -> Option<String> {
 fn shortened(text: &str) -> String {
     const LINE: usize = 300;
     let line: String = text.trim().chars().take(LINE).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    line.trim_end().to_owned()
+    line.trim().to_owned()
 }
 
 /// `google.rpc.Status`, as much as is used here.
