@@ -33,7 +33,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use pollscope_model::SessionId;
 use pollscope_model::event::SessionInfo;
 use pollscope_model::span::FinishedSpan;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
@@ -47,8 +47,18 @@ pub type OnSettled = Box<dyn Fn(Settled) + Send + Sync>;
 /// A running pipeline. Dropping it stops the lanes at once; [`Pipeline::shutdown`] does it in order.
 pub struct Pipeline {
     shared: Arc<Shared>,
-    resources: Mutex<HashMap<SessionId, Arc<Resource>>>,
+    resources: Mutex<Resources>,
     lanes: Mutex<JoinSet<()>>,
+}
+
+/// Sessions that are over and whose resource is still kept for their last spans.
+const FORGOTTEN: usize = 64;
+
+#[derive(Default)]
+struct Resources {
+    known: HashMap<SessionId, Arc<Resource>>,
+    /// Longest first.
+    forgotten: VecDeque<SessionId>,
 }
 
 /// What a shutdown left behind.
@@ -89,12 +99,24 @@ impl Pipeline {
 
     /// Makes a session's resource known; to be called before its spans are added.
     pub fn session(&self, session: SessionId, info: &SessionInfo) {
-        lock(&self.resources).insert(session, Arc::new(to_otlp::resource(session, info)));
+        let resource = Arc::new(to_otlp::resource(session, info));
+        let mut resources = lock(&self.resources);
+        resources.forgotten.retain(|other| *other != session);
+        resources.known.insert(session, resource);
     }
 
-    /// Forgets a session that is over. Spans that were added keep their resource.
+    /// Forgets a session that is over. Spans that come after all have its resource, unless many more sessions
+    /// were forgotten since.
     pub fn forget(&self, session: SessionId) {
-        lock(&self.resources).remove(&session);
+        let mut resources = lock(&self.resources);
+        if resources.known.contains_key(&session) && !resources.forgotten.contains(&session) {
+            resources.forgotten.push_back(session);
+        }
+        if resources.forgotten.len() > FORGOTTEN
+            && let Some(longest) = resources.forgotten.pop_front()
+        {
+            resources.known.remove(&longest);
+        }
     }
 
     /// Puts spans in. Never waits: what does not fit is dropped and counted.
@@ -103,7 +125,7 @@ impl Pipeline {
         let mut settled = Vec::new();
         let mut unsampled = 0;
         let changed = {
-            let mut resources = lock(&self.resources);
+            let resources = lock(&self.resources);
             let mut queue = self.shared.queue();
             let before = queue.mark();
             for finished in spans {
@@ -111,10 +133,14 @@ impl Pipeline {
                     unsampled += 1;
                     continue;
                 };
-                let resource = resources.entry(finished.session).or_insert_with(|| {
-                    Arc::new(to_otlp::resource(finished.session, &SessionInfo::default()))
-                });
-                queue.add(finished.session, resource, span, now, &mut settled);
+                let session = finished.session;
+                match resources.known.get(&session) {
+                    Some(resource) => queue.add(session, resource, span, now, &mut settled),
+                    None => {
+                        let unknown = Arc::new(to_otlp::resource(session, &SessionInfo::default()));
+                        queue.add(session, &unknown, span, now, &mut settled);
+                    }
+                }
             }
             queue.count_unsampled(unsampled);
             queue.mark() != before
