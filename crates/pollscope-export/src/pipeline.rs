@@ -22,7 +22,6 @@
 //! # }
 //! ```
 
-use crate::answer::Answer;
 use crate::backoff::dice;
 use crate::client::Transport;
 pub use crate::queue::{Batch, Limits, Settled, Settlement, WhenFull};
@@ -231,7 +230,6 @@ async fn lane(shared: Arc<Shared>, transport: Arc<impl Transport>) {
         match step {
             Step::Send(batch) => {
                 let answer = transport.send(batch.payload).await;
-                report(&shared, &answer);
                 let now = Instant::now();
                 let settled = shared.queue().answered(batch.id, answer, now, SystemTime::now(), dice());
                 shared.tell(settled.into_iter().collect());
@@ -241,20 +239,6 @@ async fn lane(shared: Arc<Shared>, transport: Arc<impl Transport>) {
             // Either way the queue is asked again.
             Step::Wait(Some(until)) => drop(timeout_at(until, changed).await),
         }
-    }
-}
-
-/// One line when the backend begins to fail and one when it is back; a refusal or partial success when it is
-/// not the one told last.
-fn report(shared: &Shared, answer: &Answer) {
-    if !shared.queue().is_news(answer) {
-        return;
-    }
-    match answer {
-        Answer::Retry { error, .. } => tracing::warn!("{error}"),
-        Answer::Refused(error) => tracing::warn!("spans are dropped: {error}"),
-        Answer::Partial { rejected, message } => tracing::warn!(rejected, "partial success: {message}"),
-        Answer::Accepted => tracing::info!("the OTLP backend takes spans again"),
     }
 }
 

@@ -297,10 +297,8 @@ impl Queue {
                 self.counted.sent_spans += spans - rejected;
                 self.counted.rejected_spans += rejected;
                 self.counted.last_success = Some(clock);
-                self.counted.last_warning = note(match rejected {
-                    0 => format!("the backend warns: {message}"),
-                    _ => format!("the backend rejected {rejected} of {spans} spans: {message}"),
-                });
+                let what = if rejected > 0 { "rejects spans" } else { "warns" };
+                self.counted.last_warning = note(format!("the backend {what}: {message}"));
                 Settlement::Sent { rejected: rejected as u32 }
             }
             Answer::Refused(error) => {
@@ -349,22 +347,6 @@ impl Queue {
         all
     }
 
-    /// Whether the last request failed in a way that may pass.
-    pub(crate) fn failing(&self) -> bool {
-        self.failures > 0
-    }
-
-    /// Whether an answer is worth a line in the log: a failure that goes on is told once.
-    pub(crate) fn is_news(&self, answer: &Answer) -> bool {
-        let told =
-            |last: &Option<Noted>, text: &str| last.as_ref().is_some_and(|last| last.text.ends_with(text));
-        match answer {
-            Answer::Accepted | Answer::Retry { .. } => self.failing() == matches!(answer, Answer::Accepted),
-            Answer::Partial { message, .. } => !told(&self.counted.last_warning, message),
-            Answer::Refused(error) => !told(&self.counted.last_error, &error.to_string()),
-        }
-    }
-
     /// Changes when a lane has to look again: a batch was sealed, or an open one began to age.
     pub(crate) fn mark(&self) -> (u64, bool) {
         (self.next_id, self.open_since.is_some())
@@ -382,7 +364,7 @@ impl Queue {
             queued_spans: self.spans as u64,
             queued_bytes: self.bytes as u64,
             in_flight: self.flying.len() as u64,
-            failing: self.failing(),
+            failing: self.failures > 0,
             ..self.counted.clone()
         }
     }

@@ -125,23 +125,3 @@ fn an_answer_for_an_unknown_batch_changes_nothing() {
     assert_eq!(queue.answered(7, Answer::Accepted, Instant::now(), SystemTime::UNIX_EPOCH, 0), None);
     assert_eq!(queue.stats(), before);
 }
-
-#[test]
-fn a_failure_that_goes_on_is_told_once() {
-    let down = || Answer::Retry {
-        after: None,
-        error: SendError { endpoint: "e".into(), why: "w".into(), fix: "f" },
-    };
-    let batch = Batch { id: 1, spans: 1, payload: Bytes::from_static(b"x") };
-    let mut queue = Queue::new(Limits::default(), vec![batch], &mut Vec::new());
-    let mut now = Instant::now();
-    let mut told = Vec::new();
-    for answer in [down(), down(), Answer::Accepted] {
-        now += Duration::from_secs(3600);
-        let Step::Send(batch) = queue.next(now, &mut Vec::new()) else { panic!("it is due") };
-        told.push(queue.is_news(&answer));
-        queue.answered(batch.id, answer, now, SystemTime::UNIX_EPOCH, 0);
-    }
-    assert_eq!(told, [true, false, true]);
-    assert!(!queue.is_news(&Answer::Accepted), "success is no news");
-}
