@@ -62,6 +62,8 @@ pub struct Agent {
     said_failing: bool,
     /// Spans refused so far, and why as it was last said.
     refused: (u64, String),
+    /// The last warning that was said.
+    warned: String,
     own: Option<Own>,
     quiet: bool,
 }
@@ -152,6 +154,7 @@ impl Agent {
             settled,
             said_failing: false,
             refused: (0, String::new()),
+            warned: String::new(),
             own,
             quiet,
         })
@@ -388,6 +391,12 @@ impl Agent {
             self.refused.1 = why.to_owned();
         }
         self.refused.0 = refused;
+        if let Some(warning) = &stats.last_warning
+            && warning.text != self.warned
+        {
+            self.say(format_args!("{}", warning.text));
+            self.warned.clone_from(&warning.text);
+        }
         let (live, dead): (Vec<_>, Vec<_>) =
             self.collector.states().partition(|(_, state)| *state == State::Live);
         self.counts.publish(live.len(), dead.len(), stats);

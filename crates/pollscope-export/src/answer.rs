@@ -9,6 +9,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse
 use prost::Message;
 use std::time::{Duration, SystemTime};
 use thiserror::Error;
+use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
 /// The longest delay that a server's hint may ask for: beyond it, a wrong clock is likelier than a plan.
@@ -50,15 +51,12 @@ pub struct SendError {
     pub fix: &'static str,
 }
 
-/// A 2xx over HTTP.
+/// A 2xx over HTTP, or OK over gRPC.
 pub(crate) fn accepted(response: ExportTraceServiceResponse) -> Answer {
-    match response.partial_success {
-        Some(partial) if partial.rejected_spans > 0 || !partial.error_message.is_empty() => Answer::Partial {
-            rejected: u64::try_from(partial.rejected_spans).unwrap_or(0),
-            message: partial.error_message,
-        },
-        _ => Answer::Accepted,
-    }
+    let partial = response.partial_success.unwrap_or_default();
+    let rejected = u64::try_from(partial.rejected_spans).unwrap_or(0);
+    let message = shortened(&partial.error_message);
+    if rejected > 0 || !message.is_empty() { Answer::Partial { rejected, message } } else { Answer::Accepted }
 }
 
 /// Any other status over HTTP.
@@ -110,6 +108,17 @@ pub(crate) fn no_grpc(endpoint: String, status: StatusCode, headers: &HeaderMap,
             Answer::Refused(SendError { endpoint, why, fix })
         }
     }
+}
+
+/// The status that a gRPC server sent, if one is there.
+pub(crate) fn grpc_status(headers: &HeaderMap) -> Option<Status> {
+    const DETAILS: &str = "grpc-status-details-bin";
+    let mut metadata = MetadataMap::from_headers(headers.clone());
+    // tonic panics at details that are no base64.
+    if metadata.get_bin(DETAILS).is_some_and(|details| details.to_bytes().is_err()) {
+        metadata.remove_bin(DETAILS);
+    }
+    Status::from_header_map(&metadata.into_headers())
 }
 
 /// A gRPC status other than OK.
@@ -186,7 +195,7 @@ fn told_in(headers: &HeaderMap, body: &[u8]) -> Option<String> {
 fn shortened(text: &str) -> String {
     const LINE: usize = 300;
     let line: String = text.trim().chars().take(LINE).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    line.trim_end().to_owned()
+    line.trim().to_owned()
 }
 
 /// `google.rpc.Status`, as much as is used here.

@@ -99,5 +99,9 @@ fn partial_success_is_told_apart_from_success() {
     assert_eq!(answer(0, ""), Answer::Accepted);
     assert_eq!(answer(3, "late"), Answer::Partial { rejected: 3, message: "late".into() });
     assert_eq!(answer(0, "careful"), Answer::Partial { rejected: 0, message: "careful".into() });
+    assert_eq!(answer(0, "\n"), Answer::Accepted);
+    assert_eq!(answer(1, "\x1b[2Jno\n"), Answer::Partial { rejected: 1, message: "[2Jno".into() });
+    let Answer::Partial { message, .. } = answer(1, &"x".repeat(4000)) else { panic!("it is partial") };
+    assert_eq!(message.len(), 300);
     assert_eq!(accepted(ExportTraceServiceResponse { partial_success: None }), Answer::Accepted);
 }

@@ -1,18 +1,19 @@
 //! Sends encoded requests: one hyper client for gRPC and for HTTP, one TLS setup for both.
 //!
 //! A payload is an encoded `ExportTraceServiceRequest`. It goes out as it is, so a retry or a batch that was
-//! restored from the journal costs no decoding. gRPC framing, status and compression are tonic's; the
-//! connection is hyper's, because tonic's own channel would bring a second TLS setup and a load balancer.
-//! Nothing is retried here: one call, one request, one [`Answer`].
+//! restored from the journal costs no decoding. gRPC is framed here: tonic's client would bring a second TLS
+//! setup and a load balancer, and its errors do not tell the server's status from a lost connection or from an
+//! answer of OK that it cannot read. Nothing is retried here: one call, one request, one [`Answer`].
 
-use crate::answer::{Answer, SendError, accepted, grpc_failure, http_failure, no_grpc};
+use crate::answer::{Answer, SendError, accepted, grpc_failure, grpc_status, http_failure, no_grpc};
 use crate::config::{Compression, Config, Protocol};
 use crate::tls::{self, TlsError};
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{BufMut, Bytes, BytesMut};
+use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
-use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE, USER_AGENT};
+use http::uri::{PathAndQuery, Uri};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
@@ -23,21 +24,21 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse
 use prost::Message;
 use std::error::Error;
 use std::future::Future;
-use std::io::Write;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::io::{Read, Write};
 use std::time::{Duration, SystemTime};
+use tokio::time::{Instant, timeout_at};
+use tonic::Code;
 use tonic::body::Body;
-use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::codegen::Service;
-use tonic::metadata::MetadataMap;
-use tonic::{Code, Status};
 
 /// The method of OTLP's trace service.
-const GRPC_METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-/// Longest answer that is read: it holds a count and a message.
-const ANSWER_LIMIT: usize = 64 * 1024;
+const GRPC_METHOD: PathAndQuery =
+    PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+const GZIP: HeaderValue = HeaderValue::from_static("gzip");
+/// Flag and length before a gRPC message.
+const GRPC_PREFIX: usize = 5;
+/// Longest answer that is kept, which is what gRPC clients take.
+pub(crate) const ANSWER_LIMIT: usize = 4 * 1024 * 1024;
 /// An idle connection closes after this.
 const IDLE_CONNECTION: Duration = Duration::from_secs(60);
 /// A gRPC connection that carries a request is asked this often whether it still lives.
@@ -95,62 +96,111 @@ impl Client {
         self.connections.request(request)
     }
 
-    async fn by_http(&self, payload: Bytes) -> Answer {
-        let mut request = Request::new(Body::empty());
+    fn post(&self, uri: Uri, kind: &'static str, encoding: HeaderName, body: Bytes) -> Request<Body> {
+        let mut request = Request::new(Body::new(Full::new(body)));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.config.endpoint.clone();
+        *request.uri_mut() = uri;
         *request.headers_mut() = self.headers.clone();
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
-        let payload = match self.config.compression {
-            Compression::None => payload,
-            Compression::Gzip => {
-                request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-                gzipped(&payload)
-            }
-        };
-        *request.body_mut() = Body::new(Full::new(payload));
-        let response = match self.connections.request(request).await {
-            Ok(response) => response,
-            Err(error) => return self.unsent(&error),
-        };
-        let (head, body) = response.into_parts();
-        // A 2xx stands even when its body is unreadable: the spans were taken.
-        let body =
-            Limited::new(body, ANSWER_LIMIT).collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-        if !head.status.is_success() {
-            let packed = self.config.compression != Compression::None;
-            let endpoint = self.config.endpoint.to_string();
-            return http_failure(endpoint, head.status, &head.headers, &body, packed, SystemTime::now());
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        if self.packs() {
+            request.headers_mut().insert(encoding, GZIP);
         }
-        let protobuf = head
-            .headers
-            .get(CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-protobuf"));
-        match ExportTraceServiceResponse::decode(body) {
-            Ok(response) if protobuf => accepted(response),
-            _ => Answer::Accepted,
+        request
+    }
+
+    fn packs(&self) -> bool {
+        self.config.compression != Compression::None
+    }
+
+    fn endpoint(&self) -> String {
+        self.config.endpoint.to_string()
+    }
+
+    /// The head of the answer, if it comes in time.
+    async fn answer(&self, request: Request<Body>, by: Instant) -> Result<Response<Incoming>, Answer> {
+        match timeout_at(by, self.connections.request(request)).await {
+            Ok(answer) => answer.map_err(|error| self.unsent(&error)),
+            Err(_) => Err(self.late()),
         }
     }
 
-    async fn by_grpc(&self, payload: Bytes) -> Answer {
-        let connections = GrpcConnections(self.connections.clone());
-        let mut grpc = tonic::client::Grpc::with_origin(connections, self.config.endpoint.clone())
-            .max_decoding_message_size(ANSWER_LIMIT)
-            .accept_compressed(CompressionEncoding::Gzip);
-        if self.config.compression == Compression::Gzip {
-            grpc = grpc.send_compressed(CompressionEncoding::Gzip);
+    async fn by_http(&self, payload: Bytes, by: Instant) -> Result<Answer, Answer> {
+        let payload = if self.packs() { gzipped(&payload) } else { payload };
+        let uri = self.config.endpoint.clone();
+        let request = self.post(uri, "application/x-protobuf", CONTENT_ENCODING, payload);
+        let (head, body) = self.answer(request, by).await?.into_parts();
+        // The status stands even when the body is unreadable: of a 2xx, the spans were taken.
+        let body = match timeout_at(by, Limited::new(body, ANSWER_LIMIT).collect()).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            _ => Bytes::new(),
+        };
+        if !head.status.is_success() {
+            let (packed, now) = (self.packs(), SystemTime::now());
+            return Ok(http_failure(self.endpoint(), head.status, &head.headers, &body, packed, now));
         }
-        let metadata = MetadataMap::from_headers(self.headers.clone());
-        let mut request = tonic::Request::from_parts(metadata, Default::default(), payload);
-        request.set_timeout(self.config.timeout);
-        match grpc.unary(request, PathAndQuery::from_static(GRPC_METHOD), Encoded).await {
-            Ok(response) => accepted(response.into_inner()),
-            Err(status) => match status.source().and_then(|error| error.downcast_ref()) {
-                Some(NoGrpc::Unsent(error)) => self.unsent(error),
-                Some(NoGrpc::Answered(status, headers)) => {
-                    no_grpc(self.config.endpoint.to_string(), *status, headers, SystemTime::now())
-                }
-                None => grpc_failure(self.config.endpoint.to_string(), &status),
+        match ExportTraceServiceResponse::decode(body) {
+            Ok(response) if is_kind(&head.headers, "application/x-protobuf") => Ok(accepted(response)),
+            _ => Ok(Answer::Accepted),
+        }
+    }
+
+    async fn by_grpc(&self, payload: Bytes, by: Instant) -> Result<Answer, Answer> {
+        let mut uri = self.config.endpoint.clone().into_parts();
+        uri.path_and_query = Some(GRPC_METHOD);
+        let uri = Uri::from_parts(uri).expect("an endpoint has a scheme and an authority");
+        let body = framed(&if self.packs() { gzipped(&payload) } else { payload }, self.packs());
+        let mut request = self.post(uri, "application/grpc", GRPC_ENCODING, body);
+        *request.version_mut() = Version::HTTP_2;
+        let headers = request.headers_mut();
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert("grpc-accept-encoding", GZIP);
+        let timeout = format!("{}m", self.config.timeout.as_millis());
+        headers.insert("grpc-timeout", timeout.try_into().expect("it is a number"));
+
+        let (head, body) = self.answer(request, by).await?.into_parts();
+        let no_grpc = || no_grpc(self.endpoint(), head.status, &head.headers, SystemTime::now());
+        if !is_kind(&head.headers, "application/grpc") {
+            return Err(no_grpc());
+        }
+        // The status is in the head when there is no message.
+        let (message, status) = match grpc_status(&head.headers) {
+            Some(status) => (Bytes::new(), Some(status)),
+            None => match timeout_at(by, message_and_trailers(body)).await {
+                Ok(Ok((message, trailers))) => (message, grpc_status(&trailers)),
+                Ok(Err(error)) => return Err(self.lost(&told(&error))),
+                Err(_) => return Err(self.late()),
+            },
+        };
+        match status {
+            Some(status) if status.code() == Code::Ok => {
+                let gzip = head.headers.get(GRPC_ENCODING) == Some(&GZIP);
+                Ok(unframed(&message, gzip).map_or(Answer::Accepted, accepted))
+            }
+            Some(status) => Ok(grpc_failure(self.endpoint(), &status)),
+            None if head.status != StatusCode::OK => Err(no_grpc()),
+            None => Err(self.lost("the answer ended")),
+        }
+    }
+
+    /// Whether the server took the spans is not known.
+    fn lost(&self, why: &str) -> Answer {
+        Answer::Retry {
+            after: None,
+            error: SendError {
+                endpoint: self.endpoint(),
+                why: format!("no status came: {why}"),
+                fix: "it is tried again; look at the backend and the proxies before it if this stays",
+            },
+        }
+    }
+
+    fn late(&self) -> Answer {
+        Answer::Retry {
+            after: None,
+            error: SendError {
+                endpoint: self.endpoint(),
+                why: format!("no answer within {:?}", self.config.timeout),
+                fix: "look at the backend's load, or raise OTEL_EXPORTER_OTLP_TIMEOUT (milliseconds)",
             },
         }
     }
@@ -178,37 +228,35 @@ impl Client {
             }
             None => port_speaks,
         };
-        let mut why = String::new();
-        for text in chain(error).map(ToString::to_string) {
-            // Many errors repeat their source in their own text.
-            if !why.contains(&text) {
-                why = if why.is_empty() { text } else { format!("{why}: {text}") };
-            }
-        }
-        Answer::Retry {
-            after: None,
-            error: SendError { endpoint: self.config.endpoint.to_string(), why, fix },
-        }
+        Answer::Retry { after: None, error: SendError { endpoint: self.endpoint(), why: told(error), fix } }
     }
 }
 
 impl Transport for Client {
     async fn send(&self, payload: Bytes) -> Answer {
-        let sent = async {
-            match self.config.protocol {
-                Protocol::Grpc => self.by_grpc(payload).await,
-                Protocol::HttpProtobuf => self.by_http(payload).await,
-            }
+        let by = Instant::now() + self.config.timeout;
+        let answer = match self.config.protocol {
+            Protocol::Grpc => self.by_grpc(payload, by).await,
+            Protocol::HttpProtobuf => self.by_http(payload, by).await,
         };
-        tokio::time::timeout(self.config.timeout, sent).await.unwrap_or_else(|_| Answer::Retry {
-            after: None,
-            error: SendError {
-                endpoint: self.config.endpoint.to_string(),
-                why: format!("no answer within {:?}", self.config.timeout),
-                fix: "look at the backend's load, or raise OTEL_EXPORTER_OTLP_TIMEOUT (milliseconds)",
-            },
-        })
+        answer.unwrap_or_else(|failure| failure)
     }
+}
+
+fn is_kind(headers: &HeaderMap, kind: &str) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(kind.as_bytes()))
+}
+
+/// An error and what it came from, in one line.
+fn told(error: &(dyn Error + 'static)) -> String {
+    let mut why = String::new();
+    for text in chain(error).map(ToString::to_string) {
+        // Many errors repeat their source in their own text.
+        if !why.contains(&text) {
+            why = if why.is_empty() { text } else { format!("{why}: {text}") };
+        }
+    }
+    why
 }
 
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
@@ -228,87 +276,41 @@ fn gzipped(payload: &[u8]) -> Bytes {
     packed.write_all(payload).and_then(|()| packed.finish()).expect("writing to memory cannot fail").into()
 }
 
-/// The connections as tonic wants them, with what is no gRPC kept apart from what a gRPC server answered.
-struct GrpcConnections(Connections<HttpsConnector<HttpConnector>, Body>);
-
-/// What came instead of a gRPC answer.
-#[derive(Debug, thiserror::Error)]
-enum NoGrpc {
-    /// No answer came.
-    #[error("request was not answered")]
-    Unsent(#[source] hyper_util::client::legacy::Error),
-    /// A web server's or a proxy's answer.
-    #[error("the answer is no gRPC")]
-    Answered(StatusCode, HeaderMap),
+/// A gRPC message: flag, length, bytes.
+fn framed(message: &[u8], packed: bool) -> Bytes {
+    let mut frame = BytesMut::with_capacity(GRPC_PREFIX + message.len());
+    frame.put_u8(packed.into());
+    frame.put_u32(u32::try_from(message.len()).expect("batches are smaller than 4 GiB"));
+    frame.put_slice(message);
+    frame.freeze()
 }
 
-impl From<NoGrpc> for Status {
-    fn from(what: NoGrpc) -> Status {
-        let mut status = Status::new(Code::Unavailable, "no gRPC answer");
-        status.set_source(Arc::new(what));
-        status
+/// The message of an answer of OK, which stands even when this is unreadable.
+fn unframed(frame: &[u8], gzip: bool) -> Option<ExportTraceServiceResponse> {
+    let ([flag, length @ ..], message) = frame.split_first_chunk::<GRPC_PREFIX>()?;
+    let message = message.get(..u32::from_be_bytes(*length) as usize)?;
+    match flag {
+        0 => ExportTraceServiceResponse::decode(message).ok(),
+        1 if gzip => {
+            let mut unpacked = Vec::new();
+            GzDecoder::new(message).take(ANSWER_LIMIT as u64).read_to_end(&mut unpacked).ok()?;
+            ExportTraceServiceResponse::decode(&*unpacked).ok()
+        }
+        _ => None,
     }
 }
 
-impl Service<Request<Body>> for GrpcConnections {
-    type Response = Response<Incoming>;
-    type Error = Status;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let response = self.0.request(request);
-        Box::pin(async move {
-            let response = response.await.map_err(NoGrpc::Unsent)?;
-            let kind = response.headers().get(CONTENT_TYPE);
-            if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
-                Ok(response)
-            } else {
-                Err(NoGrpc::Answered(response.status(), response.headers().clone()).into())
+/// All of an answer, because the status comes last; of a message that is too long, the beginning.
+async fn message_and_trailers(mut body: Incoming) -> Result<(Bytes, HeaderMap), hyper::Error> {
+    let mut message = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        match frame?.into_data() {
+            Ok(data) => {
+                let room = (GRPC_PREFIX + ANSWER_LIMIT).saturating_sub(message.len());
+                message.put_slice(&data[..data.len().min(room)]);
             }
-        })
+            Err(frame) => return Ok((message.freeze(), frame.into_trailers().unwrap_or_default())),
+        }
     }
-}
-
-/// A codec for messages that are encoded already.
-struct Encoded;
-
-impl Codec for Encoded {
-    type Encode = Bytes;
-    type Decode = ExportTraceServiceResponse;
-    type Encoder = Encoded;
-    type Decoder = Encoded;
-
-    fn encoder(&mut self) -> Encoded {
-        Encoded
-    }
-
-    fn decoder(&mut self) -> Encoded {
-        Encoded
-    }
-}
-
-impl Encoder for Encoded {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, payload: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.reserve(payload.len());
-        out.put(payload);
-        Ok(())
-    }
-}
-
-impl Decoder for Encoded {
-    type Item = ExportTraceServiceResponse;
-    type Error = Status;
-
-    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Status> {
-        let bytes = bytes.copy_to_bytes(bytes.remaining());
-        // As over HTTP: an answer of OK stands even when its message is unreadable.
-        Ok(Some(ExportTraceServiceResponse::decode(bytes).unwrap_or_default()))
-    }
+    Ok((message.freeze(), HeaderMap::new()))
 }

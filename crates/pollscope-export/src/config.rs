@@ -10,7 +10,7 @@
 //! | `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`                         | URL used as it is                                  |
 //! | `OTEL_EXPORTER_OTLP_[TRACES_]PROTOCOL`                       | `http/protobuf` (default) or `grpc`                |
 //! | `OTEL_EXPORTER_OTLP_[TRACES_]HEADERS`                        | `key=value,key=value`, values percent-encoded      |
-//! | `OTEL_EXPORTER_OTLP_[TRACES_]TIMEOUT`                        | milliseconds a request, 10000 by default           |
+//! | `OTEL_EXPORTER_OTLP_[TRACES_]TIMEOUT`                        | milliseconds a request: 10000, at most an hour     |
 //! | `OTEL_EXPORTER_OTLP_[TRACES_]COMPRESSION`                    | `gzip` or `none` (default)                         |
 //! | `OTEL_EXPORTER_OTLP_[TRACES_]CERTIFICATE`                    | PEM file of the CA to trust, instead of the system's |
 //! | `OTEL_EXPORTER_OTLP_[TRACES_]CLIENT_CERTIFICATE`, `_CLIENT_KEY` | PEM files that name us to the server            |
@@ -34,6 +34,8 @@ use thiserror::Error;
 
 /// Time for one request, as the specification has it.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most time that one request is given: a timeout above it counts as this.
+pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Where a local backend listens for OTLP over gRPC.
 pub const DEFAULT_GRPC_ENDPOINT: &str = "http://localhost:4317";
 /// Where a local backend listens for OTLP over HTTP.
@@ -295,7 +297,7 @@ impl Options {
                     "give milliseconds, such as 10000",
                 ));
             }
-            Some(milliseconds) => Duration::from_millis(milliseconds),
+            Some(milliseconds) => Duration::from_millis(milliseconds).min(LONGEST_TIMEOUT),
         };
         let identity = match (self.client_certificate, self.client_key) {
             (Some(certificate), Some(key)) => Some(Identity { certificate, key }),

@@ -62,6 +62,13 @@ fn the_traces_form_of_a_variable_wins_and_empty_is_unset() {
 }
 
 #[test]
+fn no_request_takes_longer_than_an_hour() {
+    let timeout = |milliseconds| resolved(&[("EXPORTER_OTLP_TIMEOUT", milliseconds)]).timeout;
+    assert_eq!(timeout("3600000"), LONGEST_TIMEOUT);
+    assert_eq!(timeout("18446744073709551615"), LONGEST_TIMEOUT);
+}
+
+#[test]
 fn header_values_are_percent_decoded_and_never_shown() {
     let config = resolved(&[(
         "EXPORTER_OTLP_HEADERS",

@@ -1,7 +1,7 @@
 //! The agent's own spans and metrics, through the OpenTelemetry SDK: as any program's, to the backend that takes the
 //! services' traces.
 
-use crate::client::Client;
+use crate::client::{ANSWER_LIMIT, Client};
 use crate::config::{Compression, Config, Protocol, TRACES_PATH};
 use crate::tls::{self, TlsError};
 use bytes::Bytes;
@@ -21,12 +21,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use thiserror::Error;
+use tokio::sync::oneshot;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
-/// Longest answer that is read.
-const ANSWER_LIMIT: usize = 64 * 1024;
 /// What both signals say that they come from.
 const SCOPE: &str = "pollscope";
 
@@ -115,13 +114,22 @@ impl Own {
 
     /// Sends what is left, for at most `grace`.
     pub async fn shutdown(self, grace: Duration) {
-        // The SDK waits for its threads, which send on the runtime that this is called from.
-        let _ = tokio::task::spawn_blocking(move || {
-            let _ = self.traces.shutdown_with_timeout(grace);
-            let _ = self.metrics.shutdown_with_timeout(grace);
-        })
-        .await;
+        // The SDK waits for its threads, which send on the runtime that this is called from. For the metrics it
+        // waits five seconds, whatever it is told.
+        let spans = apart(move || drop(self.traces.shutdown_with_timeout(grace)));
+        let metrics = apart(move || drop(self.metrics.shutdown_with_timeout(grace)));
+        let _ = tokio::time::timeout(grace, async { tokio::join!(spans, metrics) }).await;
     }
+}
+
+/// Ready when the work is done, by a thread that keeps no runtime from ending.
+fn apart(work: impl FnOnce() + Send + 'static) -> oneshot::Receiver<()> {
+    let (done, ready) = oneshot::channel();
+    std::thread::spawn(move || {
+        work();
+        let _ = done.send(());
+    });
+    ready
 }
 
 fn observe(metrics: &SdkMeterProvider, readings: Arc<dyn Fn() -> Vec<Reading> + Send + Sync>) {

@@ -22,7 +22,6 @@
 //! # }
 //! ```
 
-use crate::answer::Answer;
 use crate::backoff::dice;
 use crate::client::Transport;
 pub use crate::queue::{Batch, Limits, Settled, Settlement, WhenFull};
@@ -33,7 +32,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use pollscope_model::SessionId;
 use pollscope_model::event::SessionInfo;
 use pollscope_model::span::FinishedSpan;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
@@ -47,8 +46,18 @@ pub type OnSettled = Box<dyn Fn(Settled) + Send + Sync>;
 /// A running pipeline. Dropping it stops the lanes at once; [`Pipeline::shutdown`] does it in order.
 pub struct Pipeline {
     shared: Arc<Shared>,
-    resources: Mutex<HashMap<SessionId, Arc<Resource>>>,
+    resources: Mutex<Resources>,
     lanes: Mutex<JoinSet<()>>,
+}
+
+/// Sessions that are over and whose resource is still kept for their last spans.
+const FORGOTTEN: usize = 64;
+
+#[derive(Default)]
+struct Resources {
+    known: HashMap<SessionId, Arc<Resource>>,
+    /// Longest first.
+    forgotten: VecDeque<SessionId>,
 }
 
 /// What a shutdown left behind.
@@ -89,12 +98,24 @@ impl Pipeline {
 
     /// Makes a session's resource known; to be called before its spans are added.
     pub fn session(&self, session: SessionId, info: &SessionInfo) {
-        lock(&self.resources).insert(session, Arc::new(to_otlp::resource(session, info)));
+        let resource = Arc::new(to_otlp::resource(session, info));
+        let mut resources = lock(&self.resources);
+        resources.forgotten.retain(|other| *other != session);
+        resources.known.insert(session, resource);
     }
 
-    /// Forgets a session that is over. Spans that were added keep their resource.
+    /// Forgets a session that is over. Spans that come after all have its resource, unless many more sessions
+    /// were forgotten since.
     pub fn forget(&self, session: SessionId) {
-        lock(&self.resources).remove(&session);
+        let mut resources = lock(&self.resources);
+        if resources.known.contains_key(&session) && !resources.forgotten.contains(&session) {
+            resources.forgotten.push_back(session);
+        }
+        if resources.forgotten.len() > FORGOTTEN
+            && let Some(longest) = resources.forgotten.pop_front()
+        {
+            resources.known.remove(&longest);
+        }
     }
 
     /// Puts spans in. Never waits: what does not fit is dropped and counted.
@@ -103,7 +124,7 @@ impl Pipeline {
         let mut settled = Vec::new();
         let mut unsampled = 0;
         let changed = {
-            let mut resources = lock(&self.resources);
+            let resources = lock(&self.resources);
             let mut queue = self.shared.queue();
             let before = queue.mark();
             for finished in spans {
@@ -111,10 +132,14 @@ impl Pipeline {
                     unsampled += 1;
                     continue;
                 };
-                let resource = resources.entry(finished.session).or_insert_with(|| {
-                    Arc::new(to_otlp::resource(finished.session, &SessionInfo::default()))
-                });
-                queue.add(finished.session, resource, span, now, &mut settled);
+                let session = finished.session;
+                match resources.known.get(&session) {
+                    Some(resource) => queue.add(session, resource, span, now, &mut settled),
+                    None => {
+                        let unknown = Arc::new(to_otlp::resource(session, &SessionInfo::default()));
+                        queue.add(session, &unknown, span, now, &mut settled);
+                    }
+                }
             }
             queue.count_unsampled(unsampled);
             queue.mark() != before
@@ -205,7 +230,6 @@ async fn lane(shared: Arc<Shared>, transport: Arc<impl Transport>) {
         match step {
             Step::Send(batch) => {
                 let answer = transport.send(batch.payload).await;
-                report(&shared, &answer);
                 let now = Instant::now();
                 let settled = shared.queue().answered(batch.id, answer, now, SystemTime::now(), dice());
                 shared.tell(settled.into_iter().collect());
@@ -215,20 +239,6 @@ async fn lane(shared: Arc<Shared>, transport: Arc<impl Transport>) {
             // Either way the queue is asked again.
             Step::Wait(Some(until)) => drop(timeout_at(until, changed).await),
         }
-    }
-}
-
-/// One line when the backend begins to fail and one when it is back; a refusal or partial success when it is
-/// not the one told last.
-fn report(shared: &Shared, answer: &Answer) {
-    if !shared.queue().is_news(answer) {
-        return;
-    }
-    match answer {
-        Answer::Retry { error, .. } => tracing::warn!("{error}"),
-        Answer::Refused(error) => tracing::warn!("spans are dropped: {error}"),
-        Answer::Partial { rejected, message } => tracing::warn!(rejected, "partial success: {message}"),
-        Answer::Accepted => tracing::info!("the OTLP backend takes spans again"),
     }
 }
 

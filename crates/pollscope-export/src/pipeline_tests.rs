@@ -1,7 +1,7 @@
 //! The pipeline against a scripted backend, in paused time: minutes pass in milliseconds, and exactly.
 
 use super::*;
-use crate::answer::SendError;
+use crate::answer::{Answer, SendError};
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use pollscope_model::event::{Callsite, SpanId, SpanIds, SpanSource, Status, TraceId, Value};
@@ -180,27 +180,66 @@ async fn bytes_seal_a_batch_too() {
     assert_eq!(backend.spans(), [[1], [2], [3]]);
 }
 
+fn session_info(name: &str) -> SessionInfo {
+    let resource = vec![("service.name".into(), Value::Str(name.into()))];
+    SessionInfo { resource, ..SessionInfo::default() }
+}
+
+/// The services that a request names.
+fn services(payload: &Bytes) -> Vec<String> {
+    use opentelemetry_proto::tonic::common::v1::any_value::Value::StringValue;
+    let name = |resource: Resource| match resource.attributes[0].value.clone().unwrap().value.unwrap() {
+        StringValue(name) => name,
+        other => panic!("{other:?} is no name"),
+    };
+    decoded(payload).resource_spans.into_iter().map(|each| name(each.resource.unwrap())).collect()
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_request_carries_the_services_of_all_sessions() {
     let backend = Backend::answering([]);
     let (pipeline, _) = start(&backend, limits());
     for (session, name) in [(1, "gateway"), (2, "orders")] {
-        let resource = vec![("service.name".into(), Value::Str(name.into()))];
-        pipeline.session(SessionId(session), &SessionInfo { resource, ..SessionInfo::default() });
+        pipeline.session(SessionId(session), &session_info(name));
     }
     let mut order = finished(2);
     order.session = SessionId(2);
     pipeline.add([&finished(1), &order]);
     pipeline.forget(SessionId(2));
     assert!(pipeline.flush(SECOND).await);
-    let request = decoded(&lock(&backend.came)[0].1);
-    let names: Vec<_> = request
-        .resource_spans
-        .iter()
-        .map(|each| each.resource.as_ref().unwrap().attributes[0].value.clone().unwrap().value.unwrap())
-        .collect();
-    use opentelemetry_proto::tonic::common::v1::any_value::Value::StringValue;
-    assert_eq!(names, [StringValue("gateway".into()), StringValue("orders".into())]);
+    assert_eq!(services(&lock(&backend.came)[0].1), ["gateway", "orders"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_spans_of_a_forgotten_session_have_its_resource_and_memory_is_bounded() {
+    let backend = Backend::answering([]);
+    let (pipeline, _) = start(&backend, limits());
+    pipeline.session(SHOP, &session_info("shop"));
+    pipeline.forget(SHOP);
+    pipeline.add(&spans(1..=1));
+    assert!(pipeline.flush(SECOND).await);
+    assert_eq!(services(&lock(&backend.came)[0].1), ["shop"]);
+
+    for session in 2..1000 {
+        pipeline.session(SessionId(session), &session_info("short"));
+        pipeline.forget(SessionId(session));
+    }
+    pipeline.add(&spans(2..=2));
+    assert!(pipeline.flush(SECOND).await);
+    assert_eq!(services(&lock(&backend.came)[1].1), ["unknown_service"]);
+    assert!(lock(&pipeline.resources).known.len() <= FORGOTTEN);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_comes_back_is_not_forgotten() {
+    let (pipeline, _) = start(&Backend::answering([]), limits());
+    for _ in 0..2 * FORGOTTEN {
+        pipeline.session(SHOP, &session_info("shop"));
+        pipeline.forget(SHOP);
+    }
+    pipeline.session(SHOP, &session_info("shop"));
+    let resources = lock(&pipeline.resources);
+    assert_eq!((resources.known.len(), resources.forgotten.len()), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -278,7 +317,7 @@ async fn rejected_and_refused_spans_are_counted_and_never_sent_again() {
     let stats = pipeline.stats();
     assert_eq!(backend.requests(), 3);
     assert_eq!((stats.sent_spans, stats.rejected_spans, stats.dropped_spans_refused), (17, 3, 10));
-    assert_eq!(stats.last_warning.as_ref().unwrap().text, "the backend rejected 3 of 10 spans: too old");
+    assert_eq!(stats.last_warning.as_ref().unwrap().text, "the backend rejects spans: too old");
     assert_eq!(stats.last_error.as_ref().unwrap().text, "cannot send spans to e: down; wait");
     assert_eq!(stats.dropped(), [("queue_full", 0), ("refused", 10)]);
     assert_all_accounted(&stats, 30);

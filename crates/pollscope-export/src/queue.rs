@@ -70,7 +70,7 @@ pub enum WhenFull {
 pub struct Limits {
     /// A batch is sealed at this many spans: what OpenTelemetry's batch processors send.
     pub batch_spans: usize,
-    /// A batch is sealed at this many bytes: gRPC servers take 4 MiB in one message unless told otherwise.
+    /// A batch has at most this many bytes, unless a single span has more: gRPC servers take 4 MiB in one message unless told otherwise.
     pub batch_bytes: usize,
     /// A batch is sealed at this age.
     pub delay: Duration,
@@ -174,7 +174,8 @@ impl Queue {
         self.counted.unsampled_spans += spans;
     }
 
-    /// Adds a span to the open batch, and seals it when that makes it full.
+    /// Adds a span to the open batch. Seals that before, if the span would make it too large, and after, if it is
+    /// full then.
     pub(crate) fn add(
         &mut self,
         session: SessionId,
@@ -183,8 +184,16 @@ impl Queue {
         now: Instant,
         settled: &mut Vec<Settled>,
     ) {
+        let length = span.encoded_len();
+        let length = 1 + prost::length_delimiter_len(length) + length;
+        let known = self.open.contains_key(&session);
+        let mut bytes = length + if known { 0 } else { overhead(resource) };
+        if self.open_bytes + bytes > self.limits.batch_bytes && self.open_spans > 0 {
+            self.seal(settled);
+            bytes = length + overhead(resource);
+        }
         self.open_spans += 1;
-        self.open_bytes += span.encoded_len();
+        self.open_bytes += bytes;
         self.open_since.get_or_insert(now);
         let service = self.open.entry(session);
         service
@@ -288,10 +297,8 @@ impl Queue {
                 self.counted.sent_spans += spans - rejected;
                 self.counted.rejected_spans += rejected;
                 self.counted.last_success = Some(clock);
-                self.counted.last_warning = note(match rejected {
-                    0 => format!("the backend warns: {message}"),
-                    _ => format!("the backend rejected {rejected} of {spans} spans: {message}"),
-                });
+                let what = if rejected > 0 { "rejects spans" } else { "warns" };
+                self.counted.last_warning = note(format!("the backend {what}: {message}"));
                 Settlement::Sent { rejected: rejected as u32 }
             }
             Answer::Refused(error) => {
@@ -313,7 +320,8 @@ impl Queue {
                 return None;
             }
         };
-        (self.failures, self.backoff_until, self.hint_until) = (0, None, None);
+        // A hint holds until it passes, whatever another lane is told meanwhile.
+        (self.failures, self.backoff_until) = (0, None);
         Some(self.left(&batch, how))
     }
 
@@ -339,22 +347,6 @@ impl Queue {
         all
     }
 
-    /// Whether the last request failed in a way that may pass.
-    pub(crate) fn failing(&self) -> bool {
-        self.failures > 0
-    }
-
-    /// Whether an answer is worth a line in the log: a failure that goes on is told once.
-    pub(crate) fn is_news(&self, answer: &Answer) -> bool {
-        let told =
-            |last: &Option<Noted>, text: &str| last.as_ref().is_some_and(|last| last.text.ends_with(text));
-        match answer {
-            Answer::Accepted | Answer::Retry { .. } => self.failing() == matches!(answer, Answer::Accepted),
-            Answer::Partial { message, .. } => !told(&self.counted.last_warning, message),
-            Answer::Refused(error) => !told(&self.counted.last_error, &error.to_string()),
-        }
-    }
-
     /// Changes when a lane has to look again: a batch was sealed, or an open one began to age.
     pub(crate) fn mark(&self) -> (u64, bool) {
         (self.next_id, self.open_since.is_some())
@@ -372,10 +364,17 @@ impl Queue {
             queued_spans: self.spans as u64,
             queued_bytes: self.bytes as u64,
             in_flight: self.flying.len() as u64,
-            failing: self.failing(),
+            failing: self.failures > 0,
             ..self.counted.clone()
         }
     }
+}
+
+/// The most bytes that a service takes in a request beside its spans.
+fn overhead(resource: &Resource) -> usize {
+    let alone = to_otlp::request([(resource.clone(), vec![Span::default()])]).encoded_len();
+    // Two lengths grow with the spans, each to five bytes at most.
+    alone + 10
 }
 
 #[cfg(test)]

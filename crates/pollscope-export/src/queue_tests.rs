@@ -47,7 +47,8 @@ fn each_span_is_in_one_place_whatever_happens() {
     for seed in 1..=100u64 {
         let dice = &mut Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let when_full = if seed % 2 == 0 { WhenFull::DropOldest } else { WhenFull::DropNewest };
-        let limits = Limits { batch_spans: 7, queue_spans: 60, when_full, ..Limits::default() };
+        let limits =
+            Limits { batch_spans: 7, batch_bytes: 500, queue_spans: 60, when_full, ..Limits::default() };
         let restored =
             (0..dice.below(4)).map(|id| Batch { id: id * 3, spans: 5, payload: Bytes::from_static(b"old") });
         let mut settled = Vec::new();
@@ -55,16 +56,13 @@ fn each_span_is_in_one_place_whatever_happens() {
         let resource = Arc::new(Resource::default());
         let mut now = Instant::now();
         let (mut put_in, mut flying) = (0, Vec::new());
+        let mut not_before = now;
         for _ in 0..400 {
             match dice.below(10) {
                 0..=4 => {
-                    queue.add(
-                        SessionId(u128::from(dice.below(3))),
-                        &resource,
-                        Span::default(),
-                        now,
-                        &mut settled,
-                    );
+                    let name = "n".repeat(dice.below(150) as usize);
+                    let session = SessionId(u128::from(dice.below(3)));
+                    queue.add(session, &resource, Span { name, ..Span::default() }, now, &mut settled);
                     put_in += 1;
                 }
                 5 => now += Duration::from_millis(dice.below(3000)),
@@ -72,11 +70,16 @@ fn each_span_is_in_one_place_whatever_happens() {
                 7 if !flying.is_empty() => {
                     let batch: Batch = flying.swap_remove(dice.below(flying.len() as u64) as usize);
                     let answer = answer(dice, batch.spans);
+                    if let Answer::Retry { after: Some(after), .. } = answer {
+                        not_before = not_before.max(now + after);
+                    }
                     let dice = dice.below(u64::MAX);
                     settled.extend(queue.answered(batch.id, answer, now, SystemTime::UNIX_EPOCH, dice));
                 }
                 _ => {
                     if let Step::Send(batch) = queue.next(now, &mut settled) {
+                        assert!(now >= not_before, "the server asked for a longer wait");
+                        assert!(batch.payload.len() <= 500, "it is as small as the server takes");
                         flying.push(batch);
                     }
                 }
@@ -101,29 +104,24 @@ fn each_span_is_in_one_place_whatever_happens() {
 }
 
 #[test]
+fn only_a_span_that_is_too_large_alone_makes_a_batch_that_is() {
+    let limits = Limits { batch_bytes: 1000, ..Limits::default() };
+    let (mut queue, mut settled) = (Queue::new(limits, vec![], &mut Vec::new()), Vec::new());
+    let resource = Arc::new(Resource::default());
+    for length in [10, 2000, 10, 600, 600, 10] {
+        let span = Span { name: "n".repeat(length), ..Span::default() };
+        queue.add(SessionId(1), &resource, span, Instant::now(), &mut settled);
+    }
+    queue.seal(&mut settled);
+    let batches: Vec<_> =
+        queue.unacknowledged().iter().map(|batch| (batch.spans, batch.payload.len() > 1000)).collect();
+    assert_eq!(batches, [(1, false), (1, true), (2, false), (2, false)]);
+}
+
+#[test]
 fn an_answer_for_an_unknown_batch_changes_nothing() {
     let mut queue = Queue::new(Limits::default(), vec![], &mut Vec::new());
     let before = queue.stats();
     assert_eq!(queue.answered(7, Answer::Accepted, Instant::now(), SystemTime::UNIX_EPOCH, 0), None);
     assert_eq!(queue.stats(), before);
-}
-
-#[test]
-fn a_failure_that_goes_on_is_told_once() {
-    let down = || Answer::Retry {
-        after: None,
-        error: SendError { endpoint: "e".into(), why: "w".into(), fix: "f" },
-    };
-    let batch = Batch { id: 1, spans: 1, payload: Bytes::from_static(b"x") };
-    let mut queue = Queue::new(Limits::default(), vec![batch], &mut Vec::new());
-    let mut now = Instant::now();
-    let mut told = Vec::new();
-    for answer in [down(), down(), Answer::Accepted] {
-        now += Duration::from_secs(3600);
-        let Step::Send(batch) = queue.next(now, &mut Vec::new()) else { panic!("it is due") };
-        told.push(queue.is_news(&answer));
-        queue.answered(batch.id, answer, now, SystemTime::UNIX_EPOCH, 0);
-    }
-    assert_eq!(told, [true, false, true]);
-    assert!(!queue.is_news(&Answer::Accepted), "success is no news");
 }

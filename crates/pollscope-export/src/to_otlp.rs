@@ -12,6 +12,7 @@
 //!   is cut in the name and stands whole in the attribute `message`.
 //! - An event that has a field `error` and no message is an `exception` event, and the field its
 //!   `exception.message`, as in `tracing-opentelemetry`.
+//! - `level`, `target` and where the code stands are told of an event unless it has fields of these names.
 //! - `u64` values above `i64::MAX` become strings: OTLP has signed integers only.
 //! - A value that was cut counts as one dropped attribute of its span or event.
 
@@ -187,8 +188,6 @@ fn event(event: &SpanEvent) -> proto::span::Event {
     let named_whole = message.is_some() && name.len() == whole.len();
 
     let mut all = Attributes::default();
-    all.add(names::LEVEL, text(level(event.callsite.severity)));
-    all.add(names::TARGET, text(&event.callsite.target));
     for Attribute { key, value, .. } in &event.attributes {
         match &**key {
             names::MESSAGE if named_whole => {}
@@ -196,6 +195,8 @@ fn event(event: &SpanEvent) -> proto::span::Event {
             key => all.add(key, any(value)),
         }
     }
+    all.add(names::LEVEL, text(level(event.callsite.severity)));
+    all.add(names::TARGET, text(&event.callsite.target));
     all.location(&event.callsite.location);
     proto::span::Event {
         time_unix_nano: event.at.0,

@@ -208,6 +208,21 @@ fn an_event_is_named_by_its_message() {
 }
 
 #[test]
+fn fields_of_the_service_win_over_what_is_told_of_their_event() {
+    let mut told = place();
+    told.attributes = vec![attribute("target", Value::I64(1))];
+    told.events = vec![SpanEvent {
+        at: UnixNanos(5),
+        callsite: callsite("leveled", 9),
+        attributes: vec![attribute("level", Value::I64(3)), attribute("target", Value::Str("moon".into()))],
+    }];
+    let out = span(&told).unwrap();
+    assert_eq!(shown(&out.attributes)["target"], "1");
+    let event = shown(&out.events[0].attributes);
+    assert_eq!((&*event["level"], &*event["target"]), ("3", "\"moon\""));
+}
+
+#[test]
 fn an_event_with_an_error_and_no_message_is_an_exception() {
     let event_of = |attributes| SpanEvent {
         at: UnixNanos(5),

@@ -3,7 +3,12 @@
 mod support;
 
 use bytes::Bytes;
-use http::Version;
+use http::{Request, Response, Version};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Body, Frame, Incoming};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use pollscope_export::answer::{Answer, SendError};
@@ -11,8 +16,15 @@ use pollscope_export::client::{Client, Transport};
 use pollscope_export::config::Config;
 use pollscope_export::health::probe;
 use prost::Message;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
-use support::{Receiver, Reply, config};
+use support::{Port, Receiver, Reply, config};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::time::Sleep;
 
 const BOTH: [&str; 2] = ["grpc", "http/protobuf"];
 
@@ -88,17 +100,58 @@ async fn connections_are_kept() {
             assert_eq!(client.send(payload()).await, Answer::Accepted);
         }
         assert_eq!(backend.seen().len(), 5);
-        assert_eq!(backend.connections(), 1, "{protocol}");
+        // A connection by HTTP/1 may come back to the pool after the next request has asked for one.
+        assert!(backend.connections() < 5, "{protocol}");
     }
 }
 
 #[tokio::test]
 async fn partial_success_is_told_by_both_protocols() {
     for protocol in BOTH {
-        let backend = Receiver::start([Reply::Partial(1, "span is too old")]).await;
+        let backend = Receiver::start([Reply::Partial(1, "span is too old".into())]).await;
         let answer = send(&backend.config(protocol, &[])).await;
         assert_eq!(answer, Answer::Partial { rejected: 1, message: "span is too old".into() }, "{protocol}");
     }
+}
+
+/// Text that hardly shrinks, the same in every run.
+fn noise(length: usize) -> String {
+    let mut dice = 1u64;
+    let letter = |_| {
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        char::from(b' ' + (dice % 95) as u8)
+    };
+    (0..length).map(letter).collect()
+}
+
+#[tokio::test]
+async fn a_long_answer_is_read_and_one_that_is_too_long_is_taken_for_success() {
+    for protocol in BOTH {
+        let words = [noise(400_000), noise(6_000_000), "x".repeat(6_000_000)];
+        let backend = Receiver::start(words.map(|words| Reply::Partial(1, words))).await;
+        let config = backend.config(protocol, &[("TIMEOUT", "60000")]);
+        let answer = send(&config).await;
+        assert!(matches!(answer, Answer::Partial { rejected: 1, .. }), "{protocol}: {answer:.300?}");
+        for _ in 0..2 {
+            assert_eq!(send(&config).await, Answer::Accepted, "{protocol}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_2xx_whose_body_never_comes_is_success() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert_ne!(stream.read(&mut [0; 4096]).await.unwrap(), 0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n").await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    assert_eq!(send(&config(&[("ENDPOINT", &endpoint), ("TIMEOUT", "2000")])).await, Answer::Accepted);
+    server.abort();
 }
 
 #[tokio::test]
@@ -148,20 +201,102 @@ async fn grpc_retry_info_is_read() {
     );
 }
 
+/// A gRPC server whose answer is made by hand, and whose connection may be lost a while after it began.
+async fn answering<B>(answer: fn() -> Response<B>, lost_after: Option<Duration>) -> Config
+where
+    B: Body<Data = Bytes, Error = std::io::Error> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let answered = Arc::new(Notify::new());
+        let told = answered.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let told = told.clone();
+            async move {
+                let _ = request.into_body().collect().await;
+                told.notify_one();
+                Ok::<_, std::convert::Infallible>(answer())
+            }
+        });
+        let lost = async {
+            answered.notified().await;
+            match lost_after {
+                Some(after) => tokio::time::sleep(after).await,
+                None => std::future::pending().await,
+            }
+        };
+        let server = http2::Builder::new(TokioExecutor::new());
+        tokio::select! {
+            _ = server.serve_connection(TokioIo::new(stream), service) => {}
+            () = lost => {}
+        }
+    });
+    config(&[("ENDPOINT", &endpoint), ("PROTOCOL", "grpc"), ("TIMEOUT", "10000")])
+}
+
+/// A body that never comes, or breaks after a while.
+struct Never(Option<Pin<Box<Sleep>>>);
+
+impl Body for Never {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        let Some(sleep) = &mut self.0 else { return Poll::Pending };
+        sleep.as_mut().poll(context).map(|()| Some(Err(std::io::Error::other("broken"))))
+    }
+}
+
+fn grpc_head<B>(body: B) -> Response<B> {
+    Response::builder().header("content-type", "application/grpc").body(body).unwrap()
+}
+
+#[tokio::test]
+async fn a_grpc_answer_without_a_status_of_the_server_is_tried_again() {
+    const WHILE: Duration = Duration::from_millis(300);
+    let broken = || grpc_head(Never(Some(Box::pin(tokio::time::sleep(WHILE)))));
+    let (_, error) = retried(&answering(broken, None).await).await;
+    assert!(error.why.starts_with("no status came: "), "{error}");
+
+    let (_, error) = retried(&answering(|| grpc_head(Never(None)), Some(WHILE)).await).await;
+    assert!(error.why.starts_with("no status came: "), "{error}");
+
+    let ended = || grpc_head(Empty::new().map_err(|never| match never {}));
+    let (_, error) = retried(&answering(ended, None).await).await;
+    assert_eq!(error.why, "no status came: the answer ended");
+}
+
+#[tokio::test]
+async fn grpc_details_that_are_no_base64_are_left_out() {
+    let answer = || {
+        let mut response = grpc_head(Empty::new().map_err(|never| match never {}));
+        response.headers_mut().insert("grpc-status", "14".parse().unwrap());
+        response.headers_mut().insert("grpc-status-details-bin", "?".parse().unwrap());
+        response
+    };
+    let (_, error) = retried(&answering(answer, None).await).await;
+    assert_eq!(error.why, "the server answered Unavailable");
+}
+
 #[tokio::test]
 async fn a_slow_backend_is_given_up_in_time() {
     for protocol in BOTH {
         let backend = Receiver::start([Reply::Slow(Duration::from_secs(60))]).await;
-        let (after, error) = retried(&backend.config(protocol, &[("TIMEOUT", "200")])).await;
+        let (after, error) = retried(&backend.config(protocol, &[("TIMEOUT", "500")])).await;
         assert_eq!(after, None);
-        assert!(error.why.contains("200ms") || error.why.contains("DeadlineExceeded"), "{}", error.why);
+        assert_eq!(error.why, "no answer within 500ms");
     }
 }
 
 #[tokio::test]
 async fn where_nobody_listens_the_error_says_what_to_do() {
-    let (address, _) = Receiver::start([]).await.stop().await;
-    let endpoint = format!("http://{address}");
+    let port = Port::new();
+    let endpoint = format!("http://{}", port.address);
     for protocol in BOTH {
         let config = config(&[("ENDPOINT", &endpoint), ("PROTOCOL", protocol)]);
         let error = probe(&config).await.unwrap_err().to_string();
@@ -177,7 +312,6 @@ async fn the_wrong_protocol_is_suspected() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(async move {
-        use tokio::io::AsyncWriteExt;
         while let Ok((mut stream, _)) = listener.accept().await {
             let _ = stream.write_all(b"220 mail ready\r\n").await;
         }

@@ -11,7 +11,7 @@ use pollscope_model::time::{Nanos, UnixNanos};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use support::{Receiver, Reply};
+use support::{Port, Receiver};
 
 const SHOP: SessionId = SessionId(7);
 
@@ -60,7 +60,8 @@ fn batch_of(prefix: &str) -> Vec<FinishedSpan> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_that_stops_and_starts_again_gets_all_of_it() {
     for protocol in ["grpc", "http/protobuf"] {
-        let backend = Receiver::start([Reply::Ok, Reply::Http(503, &[], "")]).await;
+        let port = Port::new();
+        let backend = Receiver::start_at(&port.address, None, []).await;
         let config = backend.config(protocol, &[("TIMEOUT", "1000"), ("COMPRESSION", "gzip")]);
         let limits = Limits {
             batch_spans: 20,
@@ -75,14 +76,20 @@ async fn a_backend_that_stops_and_starts_again_gets_all_of_it() {
         pipeline.add(&batch_of("before"));
         assert!(pipeline.flush(Duration::from_secs(10)).await, "{:?}", pipeline.stats());
 
-        let (address, mut seen) = backend.stop().await;
+        let mut seen = backend.stop().await;
         pipeline.add(&batch_of("meanwhile"));
-        assert!(!pipeline.flush(Duration::from_millis(300)).await, "nobody is there");
-        let stats = pipeline.stats();
+        let failing = tokio::time::timeout(Duration::from_secs(10), async {
+            let told =
+                || pipeline.stats().last_error.is_some_and(|e| e.text.contains("start a backend there"));
+            while !told() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        let stats = failing.await.map(|()| pipeline.stats()).expect("nobody is there");
         assert!(stats.failing && stats.retries > 0 && stats.queued_spans == 20, "{stats:?}");
-        assert!(stats.last_error.unwrap().text.contains("start a backend there"));
+        assert!(!pipeline.flush(Duration::from_millis(50)).await);
 
-        let backend = Receiver::start_at(&address.to_string(), None, []).await;
+        let backend = Receiver::start_at(&port.address, None, []).await;
         pipeline.add(&batch_of("after"));
         assert!(pipeline.flush(Duration::from_secs(10)).await, "{:?}", pipeline.stats());
         let left = pipeline.shutdown(Duration::from_secs(1)).await;

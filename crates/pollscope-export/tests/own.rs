@@ -3,7 +3,7 @@
 mod support;
 
 use pollscope_export::own::{Own, Reading, Step};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use support::Receiver;
 
 fn readings() -> Vec<Reading> {
@@ -39,5 +39,22 @@ async fn a_turn_is_a_span_with_its_steps_below_it() {
         assert_eq!((&read.parent_span_id, &read.trace_id), (&turn.span_id, &turn.trace_id));
         assert_eq!(turn.end_time_unix_nano - turn.start_time_unix_nano, 3_000_000);
         assert!(turn.attributes.iter().any(|attribute| attribute.key == "pollscope.records.read"));
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_takes_no_longer_than_its_grace() {
+    for protocol in ["grpc", "http/protobuf"] {
+        // It accepts, and never answers.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", silent.local_addr().unwrap());
+        let variables = [("ENDPOINT", endpoint.as_str()), ("PROTOCOL", protocol), ("TIMEOUT", "600000")];
+        let config = support::config(&variables);
+        let own = Own::start(&config, readings).expect("the SDK takes the settings");
+        own.turn(step("turn", SystemTime::now()), &[], [("one", 1), ("other", 0)]);
+        let begin = Instant::now();
+        own.shutdown(Duration::from_millis(100)).await;
+        // The SDK alone takes five seconds for the metrics.
+        assert!(begin.elapsed() < Duration::from_secs(3), "{protocol}: {:?}", begin.elapsed());
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::support::{Agent, ask, service, service_with, wait_for};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use pollscope_testkit::Place;
 use prost::Message;
@@ -98,20 +100,30 @@ type Seen = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 
 /// A backend that takes everything by HTTP, on a thread for each connection.
 fn backend() -> (String, Seen) {
+    backend_that_answers(ExportTraceServiceResponse::default())
+}
+
+fn backend_that_answers(answer: ExportTraceServiceResponse) -> (String, Seen) {
+    let answer = answer.encode_to_vec();
+    let head_of_answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
+        answer.len()
+    );
+    let answer: Arc<[u8]> = [head_of_answer.as_bytes(), &answer].concat().into();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let seen = Seen::default();
     let all = seen.clone();
     std::thread::spawn(move || {
         for stream in listener.incoming().take(100) {
-            let (mut stream, all) = (stream.unwrap(), all.clone());
+            let (mut stream, all, answer) = (stream.unwrap(), all.clone(), answer.clone());
             std::thread::spawn(move || {
                 let mut reader = BufReader::new(stream.try_clone().unwrap());
                 while let Some((path, length)) = head(&mut reader) {
                     let mut body = vec![0; length];
                     reader.read_exact(&mut body).unwrap();
                     all.lock().unwrap().push((path, body));
-                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+                    stream.write_all(&answer).unwrap();
                 }
             });
         }
@@ -186,6 +198,29 @@ fn its_own_spans_and_metrics_go_out_when_they_are_asked_for() {
             assert!(steps.is_empty() && metrics.is_empty(), "{steps:?} {metrics:?}");
         }
     }
+}
+
+#[test]
+fn a_backend_that_warns_is_told_once() {
+    let place = Place::new();
+    let partial = ExportTracePartialSuccess { rejected_spans: 1, error_message: "too old".into() };
+    let (endpoint, seen) =
+        backend_that_answers(ExportTraceServiceResponse { partial_success: Some(partial) });
+    let mut command = crate::support::pollscope(&["agent", "--listen", "off", "--endpoint", &endpoint]);
+    command.arg("--dir").arg(place.path()).arg("--state").arg(place.path().join("state"));
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let said = std::thread::spawn(move || lines.collect::<Vec<_>>());
+    let mut services = Vec::new();
+    for batches in 1..=3 {
+        services.push(service(&place, "calm"));
+        wait_for("a batch", || (seen.lock().unwrap().len() >= batches).then_some(()));
+    }
+    crate::support::signal(child.id(), "TERM");
+    assert!(wait_for("the end", || child.try_wait().unwrap()).success());
+    let said = said.join().unwrap();
+    let warnings = said.iter().filter(|line| *line == "pollscope: the backend rejects spans: too old");
+    assert_eq!(warnings.count(), 1, "{said:?}");
 }
 
 /// Each layer names a backend of its own: the topmost one that is there gets the traces, the others nothing.

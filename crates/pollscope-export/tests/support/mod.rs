@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tonic::codec::CompressionEncoding;
@@ -34,7 +34,7 @@ pub enum Reply {
     /// It takes all.
     Ok,
     /// It takes all but some.
-    Partial(i64, &'static str),
+    Partial(i64, String),
     /// An HTTP status with headers and a text.
     Http(u16, &'static [(&'static str, &'static str)], &'static str),
     /// A gRPC status.
@@ -70,6 +70,22 @@ struct Script {
     connections: AtomicUsize,
     /// A web server: it knows no gRPC.
     web: bool,
+}
+
+/// A local port that nobody else gets while this lives. Nobody listens there but a receiver that is started there.
+pub struct Port {
+    pub address: String,
+    _bound: TcpSocket,
+}
+
+impl Port {
+    pub fn new() -> Port {
+        let bound = TcpSocket::new_v4().unwrap();
+        // As the listener's: two such sockets may have one port while at most one of them listens.
+        bound.set_reuseaddr(true).unwrap();
+        bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Port { address: bound.local_addr().unwrap().to_string(), _bound: bound }
+    }
 }
 
 /// Stops with all its connections when it is dropped.
@@ -123,11 +139,11 @@ impl Receiver {
         self.script.connections.load(Ordering::Relaxed)
     }
 
-    /// Stops, and waits until the port is free again.
-    pub async fn stop(mut self) -> (SocketAddr, Vec<Seen>) {
+    /// Stops, and waits until nobody listens any more.
+    pub async fn stop(mut self) -> Vec<Seen> {
         self.accepting.abort();
         let _ = (&mut self.accepting).await;
-        (self.address, self.seen())
+        self.seen()
     }
 
     /// Our configuration as the variables would give it; `OTEL_EXPORTER_OTLP_` is put before each name.
@@ -219,7 +235,7 @@ async fn by_http(script: &Script, request: Request<Incoming>) -> Response<Full<B
     };
     match next(script) {
         Reply::Ok | Reply::Grpc(_) => protobuf(taken(0, "")),
-        Reply::Partial(rejected, message) => protobuf(taken(rejected, message)),
+        Reply::Partial(rejected, message) => protobuf(taken(rejected, &message)),
         Reply::Slow(time) => {
             tokio::time::sleep(time).await;
             protobuf(taken(0, ""))
@@ -249,7 +265,7 @@ impl TraceService for Grpc {
         }
         let response = match next(&self.0) {
             Reply::Ok | Reply::Http(..) => taken(0, ""),
-            Reply::Partial(rejected, message) => taken(rejected, message),
+            Reply::Partial(rejected, message) => taken(rejected, &message),
             Reply::Grpc(status) => return Err(status),
             Reply::Slow(time) => {
                 tokio::time::sleep(time).await;
