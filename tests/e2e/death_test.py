@@ -24,6 +24,22 @@ class AKilledService(unittest.TestCase):
                 self.assertTrue(tag["pollscope.unfinished"])
             self.assertEqual(spans["outer"]["order"], 7)
 
+    def test_what_one_agent_read_of_open_spans_is_known_to_the_next(self):
+        with World() as world:
+            jaeger = world.jaeger()
+            service, _ = world.service(SCRIPTED, "stuck", ready="ready")
+            for _ in range(2):
+                agent = world.agent(jaeger.grpc)
+                time.sleep(1)
+                self.assertEqual(agent.stop(), 0)
+            world.agent(jaeger.grpc)
+            time.sleep(1)
+            service.kill()
+            service.wait()
+            traces = wait_for("the open spans", lambda: jaeger.traces("stuck"))
+            spans = {span["operationName"]: tags(span) for span in traces[0]["spans"]}
+            self.assertEqual(spans["outer"]["order"], 7)
+
     def test_its_last_records_are_read_and_its_session_goes_after_a_while(self):
         with World() as world:
             jaeger = world.jaeger()

@@ -2,7 +2,8 @@
 //! journal.
 
 use crate::cli::AgentArgs;
-use crate::counts::Counts;
+use crate::counts::{Counts, Unshown};
+use crate::journal::open::{self, Open};
 use crate::journal::{Journal, Restored};
 use crate::observe::service_of;
 use crate::server;
@@ -29,6 +30,10 @@ const IDLE: Duration = Duration::from_millis(400);
 const DISCOVER: Duration = Duration::from_millis(250);
 /// Time between two looks at the slots of live tasks.
 const SLOTS: Duration = Duration::from_secs(1);
+/// Passes in a row that left something unread, after which a round ends all the same.
+const PASSES: u32 = 16;
+/// Time between two writes of the journal while no batch is full; then the open batch is sealed too.
+const WRITE: Duration = Duration::from_secs(1);
 /// Spans taken from the model at a time.
 const TAKE: usize = 10_000;
 
@@ -51,6 +56,15 @@ pub struct Agent {
     journal: Option<Journal>,
     /// Where the readers stood before the last round: all span ends before it have left the model.
     before: Positions,
+    /// Where they stood when the last round ended.
+    at_round: Positions,
+    /// Passes since then.
+    passes: u32,
+    /// Something is to be written, and when that was last done, with how many batches sealed.
+    unwritten: bool,
+    written: Option<(Instant, u64)>,
+    /// Open spans of the journal whose sessions were not found yet.
+    open: Open,
     exporting: HashSet<SessionId>,
     held: HashMap<SessionId, Option<u32>>,
     ended: HashMap<SessionId, Instant>,
@@ -115,18 +129,23 @@ impl Agent {
         let mut journal = None;
         let mut pipeline = None;
         let mut before = Positions::new();
+        let mut open = Open::new();
         if let Some(config) = &settings.export {
-            let Restored { journal: restored, positions, batches, damaged } = Journal::open(&settings.state)?;
+            let Restored { journal: restored, positions, batches, open: spans, damaged } =
+                Journal::open(&settings.state)?;
             for path in damaged {
                 eprintln!("pollscope: the journal's {} is damaged and was left out", path.display());
             }
             before.clone_from(&positions);
+            open = spans;
             options.start = Start::Resume(positions);
             let client = Client::new(config).context("cannot make a client for the endpoint")?;
             let on_settled = Box::new(move |settled| {
                 let _ = tell.send(settled);
             });
-            pipeline = Some(Pipeline::start(ExportLimits::default(), client, batches, on_settled));
+            // Batches are sealed with the journal, once a second: no batch may leave before it is in there.
+            let limits = ExportLimits { delay: 60 * WRITE, ..ExportLimits::default() };
+            pipeline = Some(Pipeline::start(limits, client, batches, on_settled));
             journal = Some(restored);
         }
         let counts = Arc::<Counts>::default();
@@ -143,7 +162,12 @@ impl Agent {
             traces: Traces::new(TraceLimits::default()),
             pipeline,
             journal,
+            at_round: before.clone(),
             before,
+            passes: 0,
+            unwritten: false,
+            written: None,
+            open,
             exporting: HashSet::new(),
             held: HashMap::new(),
             ended: HashMap::new(),
@@ -204,7 +228,6 @@ impl Agent {
             self.discover(at);
             steps.done("discover");
         }
-        let before = self.collector.positions();
         let round = self.collector.round(&mut |session, fact| {
             if let Fact::Lost { class, records, .. } = &fact {
                 self.counts.lost(*class, *records);
@@ -215,14 +238,26 @@ impl Agent {
             self.slots = Some(at);
             self.collector.slots(&mut |session, event| self.model.apply(session, event));
         }
-        self.model.end_round();
+        self.passes += 1;
+        let whole = !round.more || self.passes >= PASSES;
+        if whole {
+            self.passes = 0;
+            self.model.end_round();
+        }
         self.counts.read(round.records);
         steps.done("read");
         let sent = self.export();
         steps.done("export");
-        // What was read before this round has now left the model.
-        let moved = std::mem::replace(&mut self.before, before) != self.before;
-        if sent || moved {
+        if whole {
+            // What was read before the round that ended last has now left the model.
+            let before = std::mem::replace(&mut self.at_round, self.collector.positions());
+            self.unwritten |= before != self.before;
+            self.before = before;
+        }
+        self.unwritten |= sent;
+        let sealed = self.pipeline.as_ref().map_or(0, Pipeline::sealed);
+        let due = self.written.is_none_or(|(last, then)| then != sealed || at - last >= WRITE);
+        if self.unwritten && due {
             self.write_journal();
             steps.done("write journal");
         }
@@ -242,6 +277,9 @@ impl Agent {
                 Notice::Found(id, path) => {
                     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                     self.say(format_args!("following {name}"));
+                    if let Some(spans) = self.open.remove(&id) {
+                        self.model.restore(id, spans);
+                    }
                     self.claim(id);
                 }
                 Notice::Refused(path, why) => {
@@ -364,7 +402,10 @@ impl Agent {
                 journal.done.insert(id.0);
             }
         }
-        if let Err(error) = journal.write(&positions, &pipeline.unacknowledged())
+        let written = journal.write(&positions, &pipeline.unacknowledged());
+        self.unwritten = false;
+        self.written = Some((Instant::now(), pipeline.sealed()));
+        if let Err(error) = written
             && !self.counts.journal_failed()
         {
             eprintln!("pollscope: {error:#}: after a restart, spans may be sent twice");
@@ -399,7 +440,7 @@ impl Agent {
         }
         let (live, dead): (Vec<_>, Vec<_>) =
             self.collector.states().partition(|(_, state)| *state == State::Live);
-        self.counts.publish(live.len(), dead.len(), stats);
+        self.counts.publish(live.len(), dead.len(), stats, Unshown::of(&self.model));
     }
 
     /// Reads what is left, sends it for at most `grace`, and writes the journal.
@@ -432,6 +473,7 @@ impl Agent {
         if let Some(journal) = &mut self.journal {
             let positions = remembered(&self.before, self.collector.positions(), &self.exporting);
             journal.write(&positions, &left.batches)?;
+            journal.write_open(&open::entries(&self.model, self.exporting.iter().copied()))?;
         }
         Ok(())
     }

@@ -2,7 +2,9 @@
 
 use pollscope_export::Stats;
 use pollscope_export::own::Reading;
+use pollscope_model::Model;
 use pollscope_model::event::Class;
+use pollscope_model::spans::SpanCounters;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -14,7 +16,64 @@ pub struct Counts {
     refused: AtomicU64,
     rounds: AtomicU64,
     journal_failed: AtomicBool,
-    state: Mutex<(usize, usize, Stats)>,
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Default)]
+struct State {
+    live: usize,
+    dead: usize,
+    stats: Stats,
+    unshown: Unshown,
+}
+
+/// What the model could not show.
+#[derive(Clone, Default)]
+pub struct Unshown {
+    pub spans: SpanCounters,
+    pub overflow: u64,
+    pub polls: u64,
+    pub births: u64,
+}
+
+impl Unshown {
+    pub fn of(model: &Model) -> Unshown {
+        Unshown {
+            spans: model.span_counters(),
+            overflow: model.finished_overflow(),
+            polls: model.polls_of_unknown_tasks(),
+            births: model.refused_births(),
+        }
+    }
+
+    /// Spans that were not exported, by reason.
+    pub fn lost(&self) -> [(&'static str, u64); 5] {
+        let spans = &self.spans;
+        [
+            ("no_ids", spans.no_ids),
+            ("lost_end", spans.lost_ends),
+            ("too_many_open", spans.evicted),
+            ("orphan", spans.orphans),
+            ("too_many_finished", self.overflow),
+        ]
+    }
+
+    /// Parts that exported spans lack, by kind.
+    pub fn dropped(&self) -> [(&'static str, u64); 6] {
+        let spans = &self.spans;
+        [
+            ("attributes", spans.dropped_attributes),
+            ("events", spans.dropped_events),
+            ("links", spans.dropped_links),
+            ("unresolved_links", spans.unresolved_links),
+            ("late", spans.late),
+            ("too_many_open", spans.refused),
+        ]
+    }
+}
+
+fn by(key: &'static str, values: &[(&'static str, u64)]) -> Vec<(Option<(&'static str, &'static str)>, u64)> {
+    values.iter().map(|(label, value)| (Some((key, *label)), *value)).collect()
 }
 
 impl Counts {
@@ -45,8 +104,8 @@ impl Counts {
     }
 
     /// Takes the state after a turn.
-    pub fn publish(&self, live: usize, dead: usize, stats: Stats) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = (live, dead, stats);
+    pub fn publish(&self, live: usize, dead: usize, stats: Stats, unshown: Unshown) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State { live, dead, stats, unshown };
     }
 
     /// Whether a round over all sessions was made.
@@ -56,7 +115,8 @@ impl Counts {
 
     /// All of it.
     pub fn readings(&self) -> Vec<Reading> {
-        let (live, dead, stats) = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let State { live, dead, stats, unshown } =
+            self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let [polls, span_ends, others] = &self.lost;
         let [full, refused] = stats.dropped();
@@ -88,6 +148,42 @@ impl Counts {
                     0,
                 )
             },
+            Reading {
+                values: by("reason", &unshown.lost()),
+                ..counter(
+                    "pollscope.agent.spans.lost",
+                    "{span}",
+                    "Spans that cannot be exported: too much of them was lost, or too many were kept.",
+                    0,
+                )
+            },
+            counter(
+                "pollscope.agent.spans.incomplete",
+                "{span}",
+                "Exported spans that lack some of their attributes.",
+                unshown.spans.incomplete,
+            ),
+            Reading {
+                values: by("kind", &unshown.dropped()),
+                ..counter(
+                    "pollscope.agent.span.parts.dropped",
+                    "{part}",
+                    "Attributes, events and links beyond the limits, or read after their span had left.",
+                    0,
+                )
+            },
+            counter(
+                "pollscope.agent.polls.unplaced",
+                "{poll}",
+                "Polls of tasks whose birth was lost.",
+                unshown.polls,
+            ),
+            counter(
+                "pollscope.agent.tasks.refused",
+                "{task}",
+                "Tasks beyond the number that is kept.",
+                unshown.births,
+            ),
             counter("pollscope.agent.rounds", "{round}", "Passes over all rings.", load(&self.rounds)),
             Reading {
                 values: vec![(Some(("state", "live")), live as u64), (Some(("state", "dead")), dead as u64)],

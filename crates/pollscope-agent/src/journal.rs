@@ -1,11 +1,15 @@
-//! What survives the agent: where the readers stood, and batches that no backend has acknowledged.
+//! What survives the agent: where the readers stood, open spans, and batches that no backend has acknowledged.
 //!
 //! `positions.json` is replaced whole (written beside, then renamed). Each batch is a file of its own, written
 //! before it can be sent and removed when it is settled. Both happen between two turns of the loop, on the one
 //! thread that also sends: so no batch leaves before the journal knows it, and span ends before the positions
-//! are in a batch or acknowledged.
+//! are in a batch or acknowledged. Open spans are written at the end alone (`open.json`): the pieces that were
+//! read of them stand before the positions. After a SIGKILL a span that was open lacks those, and says so.
+
+pub mod open;
 
 use anyhow::{Context, Result, bail};
+use open::Open;
 use pollscope_collect::{Positions, SessionPositions};
 use pollscope_export::Batch;
 use rustix::fs::{FlockOperation, flock};
@@ -66,6 +70,7 @@ pub struct Restored {
     pub journal: Journal,
     pub positions: Positions,
     pub batches: Vec<Batch>,
+    pub open: Open,
     /// Files that could not be understood.
     pub damaged: Vec<PathBuf>,
 }
@@ -94,6 +99,16 @@ impl Journal {
                 positions.insert(id, SessionPositions { rings, line, newest, measured });
             }
         }
+        let path = journal.open_path();
+        let entries = match fs::read(&path) {
+            Err(_) => Vec::new(),
+            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|_| {
+                damaged.push(path.clone());
+                Vec::new()
+            }),
+        };
+        // They belong to these positions alone.
+        let _ = fs::remove_file(path);
         let mut batches = Vec::new();
         for entry in fs::read_dir(&dir)?.flatten() {
             let path = entry.path();
@@ -109,7 +124,19 @@ impl Journal {
             }
         }
         batches.sort_by_key(|batch| batch.id);
-        Ok(Restored { journal, positions, batches, damaged })
+        Ok(Restored { journal, positions, batches, open: open::spans(entries), damaged })
+    }
+
+    fn open_path(&self) -> PathBuf {
+        self.dir.join("open.json")
+    }
+
+    /// Writes what was read of spans that are open, at the very end.
+    pub fn write_open(&self, entries: &[open::Entry]) -> Result<()> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        replace(&self.open_path(), &serde_json::to_vec(entries)?)
     }
 
     fn batch_path(&self, id: u64) -> PathBuf {
@@ -119,8 +146,9 @@ impl Journal {
     /// Writes what is new among the unacknowledged batches, removes what was settled, then the positions.
     pub fn write(&mut self, positions: &Positions, batches: &[Batch]) -> Result<()> {
         for batch in batches {
-            if self.written.insert(batch.id) {
+            if !self.written.contains(&batch.id) {
                 replace(&self.batch_path(batch.id), &encode(batch))?;
+                self.written.insert(batch.id);
             }
         }
         let mut sessions: Vec<SessionEntry> = positions

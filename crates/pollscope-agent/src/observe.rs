@@ -64,8 +64,10 @@ impl Observed {
 
     fn round(&mut self) -> bool {
         let round = self.collector.round(&mut |session, event| self.model.apply(session, event));
-        self.model.end_round();
-        self.keep_traces();
+        if !round.more {
+            self.model.end_round();
+            self.keep_traces();
+        }
         round.more
     }
 

@@ -164,6 +164,11 @@ impl Pipeline {
         batches
     }
 
+    /// A number that grows with each batch that was sealed.
+    pub fn sealed(&self) -> u64 {
+        self.shared.queue().mark().0
+    }
+
     /// Counters and gauges.
     pub fn stats(&self) -> Stats {
         self.shared.queue().stats()

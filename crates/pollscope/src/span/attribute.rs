@@ -200,11 +200,20 @@ pub(crate) fn of_span(
     if *value == FieldValue::Empty {
         return;
     }
-    if span.admit_attribute(LIMIT) {
+    // What says something about the span instead of being an attribute has no limit.
+    let limit = if is_special(key) { u32::MAX } else { LIMIT };
+    if span.admit_attribute(limit) {
         write(r, span.local(), key, value, 0, now);
     } else {
         r.global.session.count(Counter::AttributesDropped);
     }
+}
+
+fn is_special(key: &str) -> bool {
+    matches!(
+        key,
+        "otel.name" | "otel.kind" | "otel.status_code" | "otel.status_message" | "otel.status_description"
+    )
 }
 
 /// Records an event of a span, or of none.
