@@ -672,12 +672,13 @@ fn is_same_boot(header: &Header) -> bool {
 fn info(files: &SessionFiles, header: &Header) -> SessionInfo {
     let mut resource = Vec::new();
     let mut exe = String::new();
-    let mut tracing_layer = false;
+    let (mut tracing_layer, mut foreign_subscriber) = (false, false);
     for item in files.info().unwrap_or_default() {
         if !item.resource {
             match (item.key.as_str(), item.value) {
                 ("exe", InfoValue::Str(path)) => exe = path,
                 ("tracing.layer", InfoValue::Bool(made)) => tracing_layer = made,
+                ("tracing.foreign", InfoValue::Bool(found)) => foreign_subscriber = found,
                 _ => {}
             }
             continue;
@@ -696,6 +697,7 @@ fn info(files: &SessionFiles, header: &Header) -> SessionInfo {
         started: UnixNanos(header.start_realtime),
         exe: exe.into(),
         tracing_layer,
+        foreign_subscriber,
         slow_poll: Nanos(header.slow_poll_ns),
     }
 }

@@ -187,6 +187,8 @@ pub struct SessionInfo {
     pub exe: Arc<str>,
     /// Whether the service made pollscope's `tracing` layer.
     pub tracing_layer: bool,
+    /// Whether its global `tracing` subscriber lacks our layer.
+    pub foreign_subscriber: bool,
     /// Poll time above which a poll counts as slow.
     pub slow_poll: Nanos,
 }

@@ -169,7 +169,11 @@ impl Config {
             session.module(&module);
         }
         match state::install(session, self.slow_poll_ns, self.sampler) {
-            Ok(installed) => Guard { owner: installed.is_some() },
+            Ok(installed) => {
+                #[cfg(feature = "tracing")]
+                crate::scoped::install();
+                Guard { owner: installed.is_some() }
+            }
             Err(error) => {
                 say(format_args!("nothing is recorded: no page for the enable word: {error}"));
                 Guard { owner: false }

@@ -4,6 +4,7 @@
 //! be a task's or one of `#[pollscope::instrument]`.
 
 use crate::recorder;
+use crate::scoped;
 use crate::span::attribute::{self, FieldValue};
 use crate::span::{Context as SpanContext, OpenSpan};
 use crate::state::say;
@@ -38,6 +39,14 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     crate::state::layer_made();
+    filtered()
+}
+
+/// The layer and its filter.
+pub(crate) fn filtered<S>() -> Filtered<Layer, EnvFilter, S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
     let said = std::env::var("POLLSCOPE_FILTER").ok().filter(|text| !text.is_empty());
     let filter = match said.as_deref().map(|text| (text, EnvFilter::try_new(text))) {
         Some((_, Ok(filter))) => filter,
@@ -132,7 +141,7 @@ fn context_of<S>(id: &Id, ctx: &Context<'_, S>) -> Option<SpanContext>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    ctx.span(id)?.extensions().get::<OpenSpan>().map(OpenSpan::context)
+    ctx.span(&scoped::own_id(id))?.extensions().get::<OpenSpan>().map(OpenSpan::context)
 }
 
 impl<S> tracing_subscriber::Layer<S> for Layer
@@ -228,8 +237,8 @@ where
 
 /// The context of one of tracing's spans, as its subscriber knows it.
 pub(crate) fn context_in(dispatch: &tracing::Dispatch, id: &Id) -> Option<SpanContext> {
-    let registry = dispatch.downcast_ref::<tracing_subscriber::Registry>()?;
-    registry.span(id)?.extensions().get::<OpenSpan>().map(OpenSpan::context)
+    let (registry, id) = scoped::registry(dispatch, id)?;
+    registry.span(&id)?.extensions().get::<OpenSpan>().map(OpenSpan::context)
 }
 
 /// Gives a tracing span a parent in another process, before it is entered.
@@ -240,8 +249,8 @@ pub(crate) fn attach(
     carried: Option<crate::http::Carried>,
 ) {
     span.with_subscriber(|(id, dispatch)| {
-        let Some(registry) = dispatch.downcast_ref::<tracing_subscriber::Registry>() else { return };
-        let Some(span) = registry.span(id) else { return };
+        let Some((registry, id)) = scoped::registry(dispatch, id) else { return };
+        let Some(span) = registry.span(&id) else { return };
         if let Some(open) = span.extensions().get::<OpenSpan>() {
             recorder::with(|r| open.attach(r, remote));
         }

@@ -25,6 +25,8 @@ mod executor;
 pub mod http;
 #[cfg(feature = "tracing")]
 mod layer;
+#[cfg(feature = "tracing")]
+mod scoped;
 
 pub use config::Config;
 #[cfg(feature = "hyper")]

@@ -87,6 +87,8 @@ impl RuntimeBuilder<'_> {
         inner.on_thread_start(move || {
             let runtime = of_threads.load(Ordering::Relaxed);
             recorder::set_kind(Kind { kind: Kind::BLOCKING, runtime });
+            #[cfg(feature = "tracing")]
+            crate::scoped::adopt();
             if let Some(start) = &start {
                 start();
             }
@@ -160,6 +162,8 @@ impl Alive {
 }
 
 fn parked(alive: &Alive, runtime: u32) {
+    #[cfg(feature = "tracing")]
+    crate::scoped::refresh();
     let now = recorder::with(|r| {
         let now = sys::tick();
         r.parked_since = now;
@@ -251,7 +255,7 @@ pub(crate) fn number(global: &Global, handle: &Handle) -> u32 {
 pub fn run_main<F: Future>(builder: &mut Builder, service: Option<&str>, future: F) -> F::Output {
     let _guard = open_session(service);
     let runtime = built(runtime(builder).build());
-    runtime.block_on(of_main(runtime.handle(), future))
+    runtime.block_on(refreshing(of_main(runtime.handle(), future)))
 }
 
 /// The same on a runtime of this thread alone, where main may call `spawn_local`.
@@ -259,7 +263,15 @@ pub fn run_main<F: Future>(builder: &mut Builder, service: Option<&str>, future:
 pub fn run_main_local<F: Future>(builder: &mut Builder, service: Option<&str>, future: F) -> F::Output {
     let _guard = open_session(service);
     let runtime = built(runtime(builder).build_local());
-    runtime.block_on(of_main(runtime.handle(), future))
+    runtime.block_on(refreshing(of_main(runtime.handle(), future)))
+}
+
+#[cfg(feature = "tracing")]
+use crate::scoped::refreshing;
+
+#[cfg(not(feature = "tracing"))]
+fn refreshing<F>(future: F) -> F {
+    future
 }
 
 fn open_session(service: Option<&str>) -> state::Guard {

@@ -111,6 +111,17 @@ pub(crate) fn layer_made() {
     }
 }
 
+/// The service has a subscriber without our layer.
+#[cfg(feature = "tracing")]
+pub(crate) fn foreign_subscriber() {
+    let Some(global) = recording() else { return };
+    global.session.info(false, "tracing.foreign", &InfoValue::Bool(true));
+    say(format_args!(
+        "spans of `tracing` are not recorded, for the service's subscriber lacks our layer; add it: \
+         tracing_subscriber::registry().with(pollscope::layer()).with(tracing_subscriber::fmt::layer()).init()"
+    ));
+}
+
 fn tell_layer(session: &Session) {
     session.info(false, "tracing.layer", &InfoValue::Bool(true));
 }
@@ -180,6 +191,8 @@ impl Drop for Guard {
         {
             global.session.end(State::Closed);
             global.enabled.store(0, Ordering::Relaxed);
+            #[cfg(feature = "tracing")]
+            crate::scoped::release();
         }
     }
 }
