@@ -7,11 +7,13 @@ use crate::journal::{Journal, Restored};
 use crate::observe::service_of;
 use crate::server;
 use crate::settings::Settings;
+use crate::show;
 use anyhow::{Context, Result};
 use pollscope_collect::{Claim, Collector, Notice, Options, Positions, Start, State};
 use pollscope_export::own::{Own, Step};
 use pollscope_export::{Client, Limits as ExportLimits, Pipeline, Settled};
 use pollscope_model::event::{Event as Fact, SessionEnd};
+use pollscope_model::text::clean;
 use pollscope_model::traces::{TraceLimits, Traces};
 use pollscope_model::{Limits, Model, SessionId};
 use std::collections::{HashMap, HashSet};
@@ -74,10 +76,12 @@ pub async fn main(arguments: AgentArgs) -> Result<ExitCode> {
     if let Some(address) = &settings.listen {
         // The page is a convenience: a port in use must not keep traces from leaving.
         match server::start(address, agent.counts.clone()).await {
-            Ok(address) => eprintln!("pollscope: /healthz, /readyz and /metrics on http://{address}"),
-            Err(error) => eprintln!(
-                "pollscope: no page of our own: cannot listen on {address}: {error}; choose another with --listen"
-            ),
+            Ok(address) => {
+                show::say(format_args!("/healthz, /readyz and /metrics on http://{address}"));
+            }
+            Err(error) => show::say(format_args!(
+                "no page of our own: cannot listen on {address}: {error}; choose another with --listen"
+            )),
         }
     }
     agent.run(&mut stop).await;
@@ -116,7 +120,7 @@ impl Agent {
         if let Some(config) = &settings.export {
             let Restored { journal: restored, positions, batches, damaged } = Journal::open(&settings.state)?;
             for path in damaged {
-                eprintln!("pollscope: the journal's {} is damaged and was left out", path.display());
+                show::say(format_args!("the journal's {} is damaged and was left out", path.display()));
             }
             before.clone_from(&positions);
             options.start = Start::Resume(positions);
@@ -159,7 +163,7 @@ impl Agent {
 
     fn say(&self, text: std::fmt::Arguments<'_>) {
         if !self.quiet {
-            eprintln!("pollscope: {text}");
+            show::say(format_args!("{}", clean(&text.to_string())));
         }
     }
 
@@ -364,7 +368,7 @@ impl Agent {
         if let Err(error) = journal.write(&positions, &pipeline.unacknowledged())
             && !self.counts.journal_failed()
         {
-            eprintln!("pollscope: {error:#}: after a restart, spans may be sent twice");
+            show::say(format_args!("{error:#}: after a restart, spans may be sent twice"));
         }
     }
 

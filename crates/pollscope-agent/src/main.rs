@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         return match demo::service(service) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("pollscope demo: {error:#}");
+                show::say(format_args!("demo: {error:#}"));
                 ExitCode::FAILURE
             }
         };
@@ -35,14 +35,14 @@ fn main() -> ExitCode {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("pollscope: cannot start: {error}");
+            show::say(format_args!("cannot start: {error}"));
             return ExitCode::FAILURE;
         }
     };
     match runtime.block_on(cli.run()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("pollscope: {error:#}");
+            show::say(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -4,6 +4,7 @@
 use crate::agent::Agent;
 use crate::cli::RunArgs;
 use crate::settings::Settings;
+use crate::show;
 use anyhow::{Context, Result};
 use std::future::poll_fn;
 use std::io::{ErrorKind, IsTerminal};
@@ -26,7 +27,7 @@ pub async fn main(arguments: RunArgs) -> Result<ExitCode> {
     let mut child = match Command::new(program).args(rest).spawn() {
         Ok(child) => child,
         Err(error) => {
-            eprintln!("pollscope: cannot start {}: {error}", program.to_string_lossy());
+            show::say(format_args!("cannot start {}: {error}", program.to_string_lossy()));
             return Ok(ExitCode::from(if error.kind() == ErrorKind::NotFound {
                 NOT_FOUND
             } else {
@@ -41,7 +42,7 @@ pub async fn main(arguments: RunArgs) -> Result<ExitCode> {
     let (mut agent, settings) = match started {
         Ok(started) => started,
         Err(error) => {
-            eprintln!("pollscope: no agent beside the command: {error:#}");
+            show::say(format_args!("no agent beside the command: {error:#}"));
             return Ok(code(passed.wait(&mut child).await?));
         }
     };
@@ -55,7 +56,7 @@ pub async fn main(arguments: RunArgs) -> Result<ExitCode> {
         agent.run(&mut stop)
     );
     if let Err(error) = agent.finish(settings.grace).await {
-        eprintln!("pollscope: {error:#}");
+        show::say(format_args!("{error:#}"));
     }
     Ok(code(status?))
 }

@@ -50,6 +50,13 @@ pub fn clear_screen() {
     }
 }
 
+/// Says something on standard error. Outside names give the terminal no orders; a line break stays, for errors
+/// that show where in a file they are.
+pub fn say(text: std::fmt::Arguments<'_>) {
+    let text: Vec<String> = text.to_string().split('\n').map(clean).collect();
+    eprintln!("pollscope: {}", text.join("\n"));
+}
+
 /// Writes to standard output, now.
 pub fn write(text: &str) -> std::io::Result<()> {
     stdout().write_all(text.as_bytes())?;
@@ -66,6 +73,8 @@ pub fn print(text: &str) -> Result<()> {
 
 /// Rows in columns that are as wide as they need to be; the columns named in `right` are set to the right.
 pub fn table(head: &[&str], right: &[usize], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| clean(cell)).collect()).collect();
     let widest = |column: usize| {
         let cells = rows.iter().map(|row| text::columns(&row[column]));
         cells.chain([text::columns(head[column])]).max().unwrap_or(0)
@@ -83,53 +92,53 @@ pub fn table(head: &[&str], right: &[usize], rows: &[Vec<String>]) -> String {
         text.push('\n');
     };
     line(head);
-    for row in rows {
+    for row in &rows {
         line(&row.iter().map(String::as_str).collect::<Vec<_>>());
     }
     text
 }
 
-fn lost_line(observed: &Observed) -> String {
-    let mut lines = String::new();
+/// What stands below a table: tasks that are not recorded, and records that were lost.
+fn notes(observed: &Observed) -> Vec<String> {
+    let mut notes = Vec::new();
+    for session in observed.model.sessions() {
+        let service = session.info().service();
+        for coverage in session.coverage() {
+            let Some(alive) = coverage.alive.filter(|alive| *alive > coverage.recorded) else { continue };
+            notes.push(format!(
+                "{service}: {} of {alive} tasks on runtime {} are recorded; the rest is spawned without pollscope",
+                coverage.recorded, coverage.runtime
+            ));
+        }
+    }
     for status in observed.sessions() {
+        let service = status.info.service();
         let lost: u64 = status.lost.iter().sum();
         if lost > 0 {
             let [polls, ends, others] = status.lost;
-            lines += &format!(
-                "{}: {lost} records were overwritten before they were read ({polls} polls, {ends} span ends, {others} others)\n",
-                status.info.service()
-            );
+            notes.push(format!(
+                "{service}: {lost} records were overwritten before they were read ({polls} polls, {ends} span ends, {others} others)"
+            ));
         }
-        for (name, count) in &status.refused {
-            lines += &format!("{}: {name}: {count}\n", status.info.service());
-        }
+        notes.extend(status.refused.iter().map(|(name, count)| format!("{service}: {name}: {count}")));
     }
-    lines
+    notes
 }
 
-fn coverage_line(observed: &Observed) -> String {
-    let mut lines = String::new();
-    for session in observed.model.sessions() {
-        for coverage in session.coverage() {
-            let Some(alive) = coverage.alive.filter(|alive| *alive > coverage.recorded) else { continue };
-            lines += &format!(
-                "{}: {} of {alive} tasks on runtime {} are recorded; the rest is spawned without pollscope\n",
-                session.info().service(),
-                coverage.recorded,
-                coverage.runtime
-            );
-        }
-    }
-    lines
+/// Directories that cannot be read as sessions.
+fn refused(observed: &Observed) -> impl Iterator<Item = String> {
+    observed.refused.iter().map(|(path, why)| format!("{}: {why}", path.display()))
+}
+
+/// Lines with outside names in them: none of these breaks its line.
+fn lines(lines: impl IntoIterator<Item = String>) -> String {
+    lines.into_iter().map(|line| clean(&line) + "\n").collect()
 }
 
 fn nothing_found(observed: &Observed) -> String {
     let dirs: Vec<String> = observed.collector.dirs().iter().map(|dir| dir.display().to_string()).collect();
-    let mut text = format!("no session found in {}; `pollscope doctor` says why\n", dirs.join(", "));
-    for (path, why) in &observed.refused {
-        text += &format!("{}: {why}\n", path.display());
-    }
-    text
+    let none = format!("no session found in {}; `pollscope doctor` says why", dirs.join(", "));
+    lines([none].into_iter().chain(refused(observed)))
 }
 
 /// Prints live tasks.
@@ -148,8 +157,8 @@ pub fn tasks(observed: &Observed, list: &TaskList, as_json: bool) -> Result<()> 
         .map(|row| {
             let (state, _) = json::doing(row.doing);
             vec![
-                fit(&clean(&row.service), 14),
-                fit(&clean(row.label()), 26),
+                fit(&row.service, 14),
+                fit(row.label(), 26),
                 format!("{state} {}", row.since(now)),
                 row.totals.busy.to_string(),
                 row.totals.scheduled.to_string(),
@@ -157,7 +166,7 @@ pub fn tasks(observed: &Observed, list: &TaskList, as_json: bool) -> Result<()> 
                 row.totals.polls.to_string(),
                 row.totals.wakes.to_string(),
                 row.age.to_string(),
-                fit_left(&clean(&row.location.to_string()), 34),
+                fit_left(&row.location.to_string(), 34),
             ]
         })
         .collect();
@@ -166,8 +175,7 @@ pub fn tasks(observed: &Observed, list: &TaskList, as_json: bool) -> Result<()> 
     if list.matching > list.rows.len() {
         text += &format!("{} of {} tasks; --limit shows more\n", list.rows.len(), list.matching);
     }
-    text += &coverage_line(observed);
-    text += &lost_line(observed);
+    text += &lines(notes(observed));
     print(&text)
 }
 
@@ -193,7 +201,7 @@ pub fn sessions(arguments: &SessionsArgs) -> Result<ExitCode> {
             let total = lost + status.read.iter().sum::<u64>();
             let tasks = observed.model.session(status.id).map_or(0, |session| session.live_tasks());
             vec![
-                clean(status.info.service()),
+                status.info.service().to_owned(),
                 status.info.pid.to_string(),
                 json::state(status.state).to_owned(),
                 now.since(status.info.started).to_string(),
@@ -201,15 +209,13 @@ pub fn sessions(arguments: &SessionsArgs) -> Result<ExitCode> {
                 total.to_string(),
                 lost.to_string(),
                 format!("{:.1} MiB", status.bytes as f64 / (1 << 20) as f64),
-                status.dir.file_name().map(|name| clean(&name.to_string_lossy())).unwrap_or_default(),
+                status.dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             ]
         })
         .collect();
     let names = ["SERVICE", "PID", "STATE", "AGE", "TASKS", "RECORDS", "LOST", "SIZE", "SESSION"];
     let mut text = table(&names, &[1, 3, 4, 5, 6, 7], &rows);
-    for (path, why) in &observed.refused {
-        text += &format!("{}: {why}\n", path.display());
-    }
+    text += &lines(refused(&observed));
     print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -253,7 +259,7 @@ pub fn traces(arguments: &TracesArgs) -> Result<ExitCode> {
         text += &render_trace(tree, width, style);
         text.push('\n');
     }
-    text += &lost_line(&observed);
+    text += &lines(notes(&observed));
     print(&text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,8 @@
 
 use crate::support::{Asked, ask, pollscope, service, service_with};
 use pollscope_testkit::Place;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 #[test]
 fn live_and_dead_sessions_are_listed_with_how_they_ended() {
@@ -46,6 +48,51 @@ fn no_session_is_an_answer_and_a_failure() {
     }
     assert_eq!(ask(&place, &["sessions", "--json"]).json()["sessions"], serde_json::json!([]));
     assert_eq!(ask(&place, &["tasks", "--json"]).json()["tasks"], serde_json::json!([]));
+}
+
+/// A service's name, a directory's, and one that is refused: nothing of them is an order to the terminal.
+#[test]
+fn names_from_outside_give_the_terminal_no_orders() {
+    let outer = Place::new();
+    let evil = "evil\x1b[31m\x07\nforged: 1\u{9b}2J";
+    let dir = outer.path().join(evil);
+    std::fs::create_dir(&dir).unwrap();
+    let more = [
+        ("POLLSCOPE_DIR", dir.to_str().unwrap()),
+        ("OTEL_SERVICE_NAME", evil),
+        ("POLLSCOPE_RING_BYTES", "262144"),
+        ("POLLSCOPE_MAX_TASKS", "1"),
+    ];
+    let services = ["uncovered", "calm", "spinning"].map(|play| service_with(&outer, play, &more));
+    std::fs::create_dir(dir.join("s-1-1-\x1b[2J")).unwrap();
+    let safe = |asked: &Asked| {
+        let all = format!("{}{}", asked.out, asked.err);
+        assert!(!all.chars().any(|c| c.is_control() && c != '\n'), "{all:?}");
+        assert!(!all.lines().any(|line| line.starts_with("forged")), "{all:?}");
+        assert!(all.contains("evil?[31m??forged: 1?2J"), "{all:?}");
+    };
+    for verb in [&["sessions"][..], &["tasks"], &["traces"], &["doctor", "--no-export"]] {
+        safe(&Asked::of(pollscope(verb).arg("--dir").arg(&dir).output().unwrap()));
+    }
+    let refused = Asked::of(pollscope(&["sessions", "--dir"]).arg(&dir).output().unwrap());
+    assert!(refused.line("s-1-1-").contains("s-1-1-?[2J: "), "{refused:?}");
+    // The agent names a service when it ends.
+    let flags = ["agent", "--no-export", "--listen", "off", "--dir"];
+    let mut agent = pollscope(&flags).arg(&dir).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(agent.stderr.take().unwrap()).lines().map(Result::unwrap);
+    said.find(|line| line.contains("following")).expect("it follows them");
+    for service in services {
+        service.finish();
+    }
+    let over = said.find(|line| line.ends_with(" closed")).expect("it says that they are over");
+    crate::support::signal(agent.id(), "TERM");
+    assert!(agent.wait().unwrap().success());
+    safe(&Asked { out: over, err: String::new(), code: Some(0) });
+    // And where there is no session, the directory is named.
+    std::fs::remove_dir_all(&dir).unwrap();
+    for verb in ["sessions", "tasks", "traces"] {
+        safe(&Asked::of(pollscope(&[verb, "--dir"]).arg(&dir).output().unwrap()));
+    }
 }
 
 #[test]
