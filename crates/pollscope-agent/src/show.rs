@@ -2,7 +2,7 @@
 
 use crate::cli::{SessionsArgs, TracesArgs};
 use crate::json;
-use crate::observe::{Observed, now};
+use crate::observe::{Observed, now, vanished};
 use anyhow::{Result, bail};
 use pollscope_model::Nanos;
 use pollscope_model::render::{Style, render_trace};
@@ -110,6 +110,12 @@ fn notes(observed: &Observed) -> Vec<String> {
                 coverage.recorded, coverage.runtime
             ));
         }
+        let vanished = vanished(session);
+        if vanished > 0 {
+            notes.push(format!(
+                "{service}: {vanished} tasks vanished: they are over, but how they ended was lost"
+            ));
+        }
     }
     for status in observed.sessions() {
         let service = status.info.service();
@@ -145,7 +151,8 @@ fn nothing_found(observed: &Observed) -> String {
 pub fn tasks(observed: &Observed, list: &TaskList, as_json: bool) -> Result<()> {
     if as_json {
         let rows: Vec<_> = list.rows.iter().map(json::task).collect();
-        return print(&format!("{}\n", serde_json::json!({"live": list.live, "tasks": rows})));
+        let asked = serde_json::json!({"live": list.live, "matching": list.matching, "tasks": rows});
+        return print(&json::answer(observed, asked));
     }
     if observed.sessions().is_empty() {
         return print(&nothing_found(observed));
@@ -185,8 +192,7 @@ pub fn sessions(arguments: &SessionsArgs) -> Result<ExitCode> {
     observed.look();
     let all = observed.sessions();
     if arguments.json {
-        let all: Vec<_> = all.iter().map(json::session).collect();
-        print(&format!("{}\n", serde_json::json!({ "sessions": all })))?;
+        print(&json::answer(&observed, serde_json::json!({})))?;
         return Ok(ExitCode::SUCCESS);
     }
     if all.is_empty() {
@@ -238,7 +244,7 @@ pub fn traces(arguments: &TracesArgs) -> Result<ExitCode> {
     };
     if arguments.json {
         let trees: Vec<_> = trees.iter().map(json::trace).collect();
-        print(&format!("{}\n", serde_json::json!({ "traces": trees })))?;
+        print(&json::answer(&observed, serde_json::json!({ "traces": trees })))?;
         return Ok(ExitCode::SUCCESS);
     }
     if let (true, Some(trace)) = (trees.is_empty(), &arguments.trace) {

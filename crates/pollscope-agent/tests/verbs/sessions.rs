@@ -1,6 +1,6 @@
 //! `pollscope sessions`: what stands there, live and dead, and what a wrong question gets.
 
-use crate::support::{Asked, ask, pollscope, service, service_with};
+use crate::support::{Asked, ask, pollscope, service, service_with, wait_for};
 use pollscope_testkit::Place;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -114,6 +114,35 @@ fn what_was_lost_stands_beside_what_was_read() {
     assert_eq!(count("lost", "span_ends"), 0);
     let asked = ask(&place, &["tasks"]);
     assert!(asked.line("were overwritten before they were read").contains("till: "), "{asked:?}");
+}
+
+/// What a table says below its rows is in the JSON too, whichever verb is asked.
+#[test]
+fn json_tells_what_is_missing() {
+    let place = Place::new();
+    let _lossy = service_with(&place, "spinning", &[("POLLSCOPE_RING_BYTES", "262144")]);
+    let _uncovered = service(&place, "uncovered");
+    std::fs::create_dir(place.path().join("s-1-1-0000000000000000")).unwrap();
+    wait_for("the number of tasks alive", || {
+        let json = ask(&place, &["sessions", "--json"]).json();
+        json["sessions"][1]["coverage"][0]["alive"].as_u64()
+    });
+    for verb in ["sessions", "tasks", "traces"] {
+        let json = ask(&place, &[verb, "--json"]).json();
+        assert!(json["sessions"][0]["lost"]["polls"].as_u64().unwrap() > 100_000, "{json}");
+        let coverage = &json["sessions"][1]["coverage"][0];
+        let number = |key: &str| coverage[key].as_u64().unwrap();
+        assert!(number("alive") >= 10 && number("recorded") < number("alive"), "{json}");
+        assert_eq!(json["sessions"][1]["vanished"], 0);
+        let refused = &json["refused_sessions"][0];
+        assert!(refused["dir"].as_str().unwrap().ends_with("s-1-1-0000000000000000"), "{json}");
+        assert!(refused["why"].as_str().unwrap().contains("control"), "{json}");
+    }
+    // The text of traces says it too.
+    let covered = service(&place, "calm");
+    let asked = ask(&place, &["traces"]);
+    assert!(asked.line("are recorded").starts_with("till: "), "{asked:?}");
+    assert!(covered.finish().success());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `pollscope tasks`: the table, its orders, JSON, and names that would spoil it.
 
-use crate::support::{ask, pollscope, service, wait_for};
+use crate::support::{ask, pollscope, service, service_with, wait_for};
 use pollscope_testkit::Place;
 use std::io::Read;
 use std::process::Stdio;
@@ -99,6 +99,21 @@ fn tasks_beside_pollscope_are_said_to_be_there() {
         asked.out.lines().find(|line| line.contains("are recorded")).map(str::to_owned)
     });
     assert!(said.starts_with("till: ") && said.contains("of 1"), "{said}");
+}
+
+#[test]
+fn tasks_whose_ends_were_lost_are_told() {
+    let place = Place::new();
+    let _service = service_with(&place, "vanishing", &[("POLLSCOPE_RING_BYTES", "65536")]);
+    let asked = ask(&place, &["tasks"]);
+    let told = asked.line(" vanished: ").split(' ').nth(1).unwrap().parse::<u64>().unwrap();
+    assert!(told >= 10, "{asked:?}");
+    assert!(!asked.out.contains("short"), "they are over: {asked:?}");
+    let json = ask(&place, &["tasks", "--json"]).json();
+    assert!(json["sessions"][0]["vanished"].as_u64().unwrap() >= 10, "{json}");
+    let other = Place::new();
+    let _calm = service(&other, "calm");
+    assert!(!ask(&other, &["tasks"]).out.contains("vanished"));
 }
 
 #[test]
