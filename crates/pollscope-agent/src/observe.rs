@@ -134,9 +134,14 @@ pub async fn tasks(arguments: &TasksArgs) -> Result<ExitCode> {
         if arguments.watch {
             show::clear_screen();
         }
-        show::tasks(&observed, &list, arguments.json)?;
+        let none = observed.sessions().is_empty();
+        if !none || arguments.json {
+            show::tasks(&observed, &list, arguments.json)?;
+        } else if arguments.watch {
+            show::print(&show::nothing_found(&observed))?;
+        }
         if !arguments.watch {
-            return Ok(if observed.sessions().is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+            return Ok(if none { show::nothing(&show::nothing_found(&observed)) } else { ExitCode::SUCCESS });
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(1)) => {}

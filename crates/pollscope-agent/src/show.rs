@@ -141,10 +141,17 @@ fn lines(lines: impl IntoIterator<Item = String>) -> String {
     lines.into_iter().map(|line| clean(&line) + "\n").collect()
 }
 
-fn nothing_found(observed: &Observed) -> String {
+/// Where no session was found.
+pub fn nothing_found(observed: &Observed) -> String {
     let dirs: Vec<String> = observed.collector.dirs().iter().map(|dir| dir.display().to_string()).collect();
     let none = format!("no session found in {}; `pollscope doctor` says why", dirs.join(", "));
     lines([none].into_iter().chain(refused(observed)))
+}
+
+/// How a verb ends that had nothing to show: says so on standard error, whatever it printed.
+pub fn nothing(why: &str) -> ExitCode {
+    eprint!("{why}");
+    ExitCode::FAILURE
 }
 
 /// Prints live tasks.
@@ -153,9 +160,6 @@ pub fn tasks(observed: &Observed, list: &TaskList, as_json: bool) -> Result<()> 
         let rows: Vec<_> = list.rows.iter().map(json::task).collect();
         let asked = serde_json::json!({"live": list.live, "matching": list.matching, "tasks": rows});
         return print(&json::answer(observed, asked));
-    }
-    if observed.sessions().is_empty() {
-        return print(&nothing_found(observed));
     }
     let now = now();
     let rows: Vec<Vec<String>> = list
@@ -193,11 +197,18 @@ pub fn sessions(arguments: &SessionsArgs) -> Result<ExitCode> {
     let all = observed.sessions();
     if arguments.json {
         print(&json::answer(&observed, serde_json::json!({})))?;
-        return Ok(ExitCode::SUCCESS);
     }
     if all.is_empty() {
-        print(&nothing_found(&observed))?;
-        return Ok(ExitCode::FAILURE);
+        // That there is none is an answer, unless one of them was asked for.
+        if arguments.which.service.is_some() || arguments.which.session.is_some() {
+            return Ok(nothing(&nothing_found(&observed)));
+        }
+        if !arguments.json {
+            print(&nothing_found(&observed))?;
+        }
+    }
+    if arguments.json || all.is_empty() {
+        return Ok(ExitCode::SUCCESS);
     }
     let now = now();
     let rows: Vec<Vec<String>> = all
@@ -242,21 +253,26 @@ pub fn traces(arguments: &TracesArgs) -> Result<ExitCode> {
             observed.traces.find(&query, arguments.slowest.unwrap_or(arguments.limit))
         }
     };
+    let found = trees.len();
+    let narrow = arguments.min.is_some() || arguments.errors;
     if arguments.json {
         let trees: Vec<_> = trees.iter().map(json::trace).collect();
         print(&json::answer(&observed, serde_json::json!({ "traces": trees })))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    if let (true, Some(trace)) = (trees.is_empty(), &arguments.trace) {
-        bail!("no trace {trace} stands in the rings: it may have been overwritten, or never recorded");
     }
     if observed.sessions().is_empty() {
-        print(&nothing_found(&observed))?;
-        return Ok(ExitCode::FAILURE);
+        return Ok(nothing(&nothing_found(&observed)));
     }
-    if trees.is_empty() {
-        print("no trace stands in the rings; `pollscope doctor` says what may be missing\n")?;
-        return Ok(ExitCode::FAILURE);
+    if let (true, Some(trace)) = (found == 0, &arguments.trace) {
+        bail!("no trace {trace} stands in the rings: it may have been overwritten, or never recorded");
+    }
+    if found == 0 {
+        let which = if narrow { "such trace" } else { "trace" };
+        return Ok(nothing(&format!(
+            "no {which} stands in the rings; `pollscope doctor` says what may be missing\n"
+        )));
+    }
+    if arguments.json {
+        return Ok(ExitCode::SUCCESS);
     }
     let style = style(arguments.ascii);
     let width = arguments.width.unwrap_or_else(columns);

@@ -37,17 +37,37 @@ fn live_and_dead_sessions_are_listed_with_how_they_ended() {
     assert_eq!(one["sessions"][0]["state"], "died");
 }
 
+/// That there is no session answers `sessions`; whoever asked for more, or for one of them, gets a failure.
+/// JSON is printed either way.
 #[test]
-fn no_session_is_an_answer_and_a_failure() {
-    let place = Place::new();
-    for verb in ["sessions", "tasks", "traces"] {
-        let asked = ask(&place, &[verb]);
-        assert_eq!(asked.code, Some(1), "{asked:?}");
-        let dir = place.path().to_str().unwrap();
-        assert!(asked.out.contains(dir) && asked.out.contains("pollscope doctor"), "{asked:?}");
+fn no_session_is_a_failure_unless_it_is_the_answer() {
+    let empty = Place::new();
+    let busy = Place::new();
+    let _service = service(&busy, "calm");
+    let dir = |place: &Place| place.path().to_str().unwrap().to_owned();
+    for (place, question, key, code) in [
+        (&empty, &["sessions"][..], "sessions", 0),
+        (&empty, &["sessions", "--session", "last"], "sessions", 1),
+        (&empty, &["tasks"], "tasks", 1),
+        (&empty, &["traces"], "traces", 1),
+        (&empty, &["traces", "ffff"], "traces", 1),
+        (&busy, &["sessions", "--service", "other"], "sessions", 1),
+        (&busy, &["tasks", "--service", "other"], "tasks", 1),
+        (&busy, &["tasks", "--session", "no-such"], "tasks", 1),
+        (&busy, &["traces", "--service", "other"], "traces", 1),
+    ] {
+        let asked = ask(place, question);
+        let (said, silent) = if code == 0 { (&asked.out, &asked.err) } else { (&asked.err, &asked.out) };
+        assert_eq!(asked.code, Some(code), "{question:?}: {asked:?}");
+        assert!(said.contains(&dir(place)) && said.contains("pollscope doctor"), "{question:?}: {asked:?}");
+        assert_eq!(silent, "", "{question:?}: {asked:?}");
+        let asked = ask(place, &[question, &["--json"]].concat());
+        assert_eq!(asked.code, Some(code), "{question:?}: {asked:?}");
+        assert_eq!(asked.json()[key], serde_json::json!([]));
+        assert_eq!(asked.err.contains("no session found"), code == 1, "{question:?}: {asked:?}");
     }
-    assert_eq!(ask(&place, &["sessions", "--json"]).json()["sessions"], serde_json::json!([]));
-    assert_eq!(ask(&place, &["tasks", "--json"]).json()["tasks"], serde_json::json!([]));
+    let doctor = ask(&empty, &["doctor", "--no-export", "--json"]);
+    assert!(doctor.code == Some(1) && doctor.out.contains("no session found"), "{doctor:?}");
 }
 
 /// A service's name, a directory's, and one that is refused: nothing of them is an order to the terminal.
