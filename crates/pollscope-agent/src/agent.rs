@@ -71,11 +71,15 @@ pub struct Agent {
 /// `pollscope agent`.
 pub async fn main(arguments: AgentArgs) -> Result<ExitCode> {
     let settings = Settings::resolve(&arguments)?;
+    let pages = match &settings.listen {
+        Some(address) => server::resolve(address).await?,
+        None => Vec::new(),
+    };
     let mut stop = stop_signal()?;
     let mut agent = Agent::start(&arguments, &settings, false)?;
     if let Some(address) = &settings.listen {
         // The page is a convenience: a port in use must not keep traces from leaving.
-        match server::start(address, agent.counts.clone()).await {
+        match server::start(&pages, agent.counts.clone()).await {
             Ok(address) => {
                 show::say(format_args!("/healthz, /readyz and /metrics on http://{address}"));
             }

@@ -34,10 +34,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(error) => {
-            show::say(format_args!("cannot start: {error}"));
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return cli.without_runtime(&error),
     };
     match runtime.block_on(cli.run()) {
         Ok(code) => code,

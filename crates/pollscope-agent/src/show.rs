@@ -4,6 +4,7 @@ use crate::cli::{SessionsArgs, TracesArgs};
 use crate::json;
 use crate::observe::{Observed, now, vanished};
 use anyhow::{Result, bail};
+use pollscope_collect::SessionStatus;
 use pollscope_model::Nanos;
 use pollscope_model::render::{Style, render_trace};
 use pollscope_model::text::{self, clean, fit, fit_left};
@@ -195,21 +196,20 @@ pub fn sessions(arguments: &SessionsArgs) -> Result<ExitCode> {
     let mut observed = Observed::new(&arguments.which);
     observed.look();
     let all = observed.sessions();
+    // That there is none is an answer, unless some were asked for.
+    let chosen = arguments.which.service.is_some() || arguments.which.session.is_some();
     if arguments.json {
         print(&json::answer(&observed, serde_json::json!({})))?;
+    } else if !all.is_empty() {
+        print(&sessions_table(&observed, &all))?;
+    } else if !chosen {
+        print(&nothing_found(&observed))?;
     }
-    if all.is_empty() {
-        // That there is none is an answer, unless one of them was asked for.
-        if arguments.which.service.is_some() || arguments.which.session.is_some() {
-            return Ok(nothing(&nothing_found(&observed)));
-        }
-        if !arguments.json {
-            print(&nothing_found(&observed))?;
-        }
-    }
-    if arguments.json || all.is_empty() {
-        return Ok(ExitCode::SUCCESS);
-    }
+    let none = all.is_empty() && chosen;
+    Ok(if none { nothing(&nothing_found(&observed)) } else { ExitCode::SUCCESS })
+}
+
+fn sessions_table(observed: &Observed, all: &[SessionStatus]) -> String {
     let now = now();
     let rows: Vec<Vec<String>> = all
         .iter()
@@ -231,10 +231,7 @@ pub fn sessions(arguments: &SessionsArgs) -> Result<ExitCode> {
         })
         .collect();
     let names = ["SERVICE", "PID", "STATE", "AGE", "TASKS", "RECORDS", "LOST", "SIZE", "SESSION"];
-    let mut text = table(&names, &[1, 3, 4, 5, 6, 7], &rows);
-    text += &lines(refused(&observed));
-    print(&text)?;
-    Ok(ExitCode::SUCCESS)
+    table(&names, &[1, 3, 4, 5, 6, 7], &rows) + &lines(refused(observed))
 }
 
 /// `pollscope traces`.
