@@ -7,6 +7,7 @@ use pollscope_collect::{Collector, Notice, Options, SessionStatus, Start};
 use pollscope_model::traces::{TraceLimits, Traces};
 use pollscope_model::view::{TaskFilter, TaskSort};
 use pollscope_model::{Limits, Model, Session, SessionId, UnixNanos};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -131,15 +132,16 @@ pub async fn tasks(arguments: &TasksArgs) -> Result<ExitCode> {
         observed.look();
         let list =
             observed.model.tasks(now(), &TaskFilter::default(), order(arguments.sort), arguments.limit);
-        if arguments.watch {
-            show::clear_screen();
-        }
         let none = observed.sessions().is_empty();
-        if !none || arguments.json {
-            show::tasks(&observed, &list, arguments.json)?;
-        } else if arguments.watch {
-            show::print(&show::nothing_found(&observed))?;
-        }
+        let drawn = arguments.watch && !arguments.json && std::io::stdout().is_terminal();
+        let height = drawn.then(|| show::size().1.saturating_sub(1));
+        let text = match (arguments.json, none) {
+            (true, _) => show::tasks_json(&observed, &list),
+            (false, false) => show::tasks(&observed, &list, height),
+            (false, true) if arguments.watch => show::nothing_found(&observed),
+            (false, true) => String::new(),
+        };
+        show::print(&if drawn { show::redrawn(&text) } else { text })?;
         if !arguments.watch {
             return Ok(if none { show::nothing(&show::nothing_found(&observed)) } else { ExitCode::SUCCESS });
         }

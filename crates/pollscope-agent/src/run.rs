@@ -141,9 +141,7 @@ mod tests {
     #[tokio::test]
     async fn a_signal_that_cannot_be_listened_for_leaves_the_others() {
         let kill = || SignalKind::from_raw(9);
-        let mut passed = Passed::new(&[kill, SignalKind::user_defined1]);
+        let passed = Passed::new(&[kill, SignalKind::user_defined1]);
         assert_eq!(passed.0.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), [SignalKind::user_defined1()]);
-        let mut child = Command::new("sh").args(["-c", "exit 5"]).spawn().unwrap();
-        assert_eq!(passed.wait(&mut child).await.unwrap().code(), Some(5));
     }
 }
