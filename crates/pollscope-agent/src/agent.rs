@@ -8,11 +8,13 @@ use crate::journal::{Journal, Restored};
 use crate::observe::service_of;
 use crate::server;
 use crate::settings::Settings;
+use crate::show;
 use anyhow::{Context, Result};
 use pollscope_collect::{Claim, Collector, Notice, Options, Positions, Start, State};
 use pollscope_export::own::{Own, Step};
 use pollscope_export::{Client, Limits as ExportLimits, Pipeline, Settled};
 use pollscope_model::event::{Event as Fact, SessionEnd};
+use pollscope_model::text::clean;
 use pollscope_model::traces::{TraceLimits, Traces};
 use pollscope_model::{Limits, Model, SessionId};
 use std::collections::{HashMap, HashSet};
@@ -85,15 +87,21 @@ pub struct Agent {
 /// `pollscope agent`.
 pub async fn main(arguments: AgentArgs) -> Result<ExitCode> {
     let settings = Settings::resolve(&arguments)?;
+    let pages = match &settings.listen {
+        Some(address) => server::resolve(address).await?,
+        None => Vec::new(),
+    };
     let mut stop = stop_signal()?;
     let mut agent = Agent::start(&arguments, &settings, false)?;
     if let Some(address) = &settings.listen {
         // The page is a convenience: a port in use must not keep traces from leaving.
-        match server::start(address, agent.counts.clone()).await {
-            Ok(address) => eprintln!("pollscope: /healthz, /readyz and /metrics on http://{address}"),
-            Err(error) => eprintln!(
-                "pollscope: no page of our own: cannot listen on {address}: {error}; choose another with --listen"
-            ),
+        match server::start(&pages, agent.counts.clone()).await {
+            Ok(address) => {
+                show::say(format_args!("/healthz, /readyz and /metrics on http://{address}"));
+            }
+            Err(error) => show::say(format_args!(
+                "no page of our own: cannot listen on {address}: {error}; choose another with --listen"
+            )),
         }
     }
     agent.run(&mut stop).await;
@@ -134,7 +142,7 @@ impl Agent {
             let Restored { journal: restored, positions, batches, open: spans, damaged } =
                 Journal::open(&settings.state)?;
             for path in damaged {
-                eprintln!("pollscope: the journal's {} is damaged and was left out", path.display());
+                show::say(format_args!("the journal's {} is damaged and was left out", path.display()));
             }
             before.clone_from(&positions);
             open = spans;
@@ -186,7 +194,7 @@ impl Agent {
 
     fn say(&self, text: std::fmt::Arguments<'_>) {
         if !self.quiet {
-            eprintln!("pollscope: {text}");
+            show::say(format_args!("{}", clean(&text.to_string())));
         }
     }
 
@@ -408,7 +416,7 @@ impl Agent {
         if let Err(error) = written
             && !self.counts.journal_failed()
         {
-            eprintln!("pollscope: {error:#}: after a restart, spans may be sent twice");
+            show::say(format_args!("{error:#}: after a restart, spans may be sent twice"));
         }
     }
 

@@ -213,6 +213,17 @@ impl Cli {
         }
     }
 
+    /// What is left to do where no runtime can be made.
+    pub fn without_runtime(&self, why: &std::io::Error) -> ExitCode {
+        match &self.verb {
+            Verb::Run(arguments) => run::instead(arguments, why),
+            _ => {
+                show::say(format_args!("cannot start: {why}"));
+                ExitCode::FAILURE
+            }
+        }
+    }
+
     /// Does what was asked.
     pub async fn run(self) -> Result<ExitCode> {
         match self.verb {

@@ -207,9 +207,6 @@ async fn watch(
     let terminal = std::io::stdout().is_terminal();
     let every = if terminal { PICTURE } else { LINE };
     let mut drawn = begin;
-    if terminal {
-        show::clear_screen();
-    }
     while begin.elapsed() < length + LAST_ANSWERS {
         tokio::select! {
             _ = stop.recv() => return,
@@ -220,7 +217,7 @@ async fn watch(
         if drawn.elapsed() >= every {
             drawn = Instant::now();
             let written = if terminal {
-                show::redraw(&picture::picture(agent, head, begin.elapsed(), length))
+                show::write(&show::redrawn(&picture::picture(agent, head, begin.elapsed(), length)))
             } else {
                 show::write(&picture::line(agent, begin.elapsed()))
             };

@@ -6,6 +6,7 @@ use crate::settings;
 use crate::show;
 use anyhow::Result;
 use pollscope_collect::{SessionStatus, State};
+use pollscope_model::text::clean;
 use pollscope_wire::reader::{OpenError, SessionFiles};
 use pollscope_wire::{place, sys};
 use std::io::ErrorKind;
@@ -47,9 +48,9 @@ pub async fn main(arguments: &DoctorArgs) -> Result<ExitCode> {
     } else {
         let mut text = String::new();
         for check in &checks {
-            text += &format!("{:<5} {}\n", word(check.level), check.what);
+            text += &format!("{:<5} {}\n", word(check.level), clean(&check.what));
             if let Some(mend) = &check.mend {
-                text += &format!("      {mend}\n");
+                text += &format!("      {}\n", clean(mend));
             }
         }
         show::print(&text)?;

@@ -1,7 +1,10 @@
 //! The views as JSON: plain objects, times in nanoseconds since the Unix epoch, lengths in nanoseconds.
 
+use crate::observe::{Observed, vanished};
 use pollscope_collect::{SessionStatus, State};
+use pollscope_model::Session;
 use pollscope_model::event::{Attribute, SessionEnd, SpanSource, Status, Value};
+use pollscope_model::session::Coverage;
 use pollscope_model::tasks::Doing;
 use pollscope_model::traces::{TraceSpan, TraceTree};
 use pollscope_model::view::TaskRow;
@@ -18,12 +21,36 @@ pub fn state(state: State) -> &'static str {
     }
 }
 
-/// A session.
-pub fn session(status: &SessionStatus) -> Json {
+/// What was asked for, with the sessions that it was read from and the directories that could not be read.
+pub fn answer(observed: &Observed, asked: Json) -> String {
+    let mut whole = json!({
+        "sessions": observed.sessions().iter().map(|status| session(observed, status)).collect::<Vec<_>>(),
+        "refused_sessions": observed.refused.iter().map(|(path, why)| json!({
+            "dir": path.to_string_lossy(),
+            "why": why,
+        })).collect::<Vec<_>>(),
+    });
+    if let (Json::Object(whole), Json::Object(asked)) = (&mut whole, asked) {
+        whole.extend(asked);
+    }
+    format!("{whole}\n")
+}
+
+fn coverage(of: &Coverage) -> Json {
+    json!({
+        "runtime": &*of.runtime,
+        "workers": of.workers,
+        "recorded": of.recorded,
+        "alive": of.alive,
+    })
+}
+
+fn session(observed: &Observed, status: &SessionStatus) -> Json {
+    let model = observed.model.session(status.id);
     let classes = |counts: [u64; 3]| json!({"polls": counts[0], "span_ends": counts[1], "others": counts[2]});
     json!({
         "id": status.id.to_string(),
-        "dir": status.dir,
+        "dir": status.dir.to_string_lossy(),
         "service": status.info.service(),
         "pid": status.info.pid,
         "state": state(status.state),
@@ -32,6 +59,9 @@ pub fn session(status: &SessionStatus) -> Json {
         "read": classes(status.read),
         "lost": classes(status.lost),
         "refused": status.refused.iter().map(|(name, n)| ((*name).to_owned(), json!(n))).collect::<Map<_, _>>(),
+        "coverage": model.map_or_else(Vec::new, |model| model.coverage().iter().map(coverage).collect()),
+        "live": model.map_or(0, Session::live_tasks),
+        "vanished": model.map_or(0, vanished),
         "bytes": status.bytes,
         "worker_ring_bytes": status.worker_ring_bytes,
     })

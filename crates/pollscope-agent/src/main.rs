@@ -14,6 +14,7 @@ mod run;
 mod server;
 mod settings;
 mod show;
+mod table;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
         return match demo::service(service) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("pollscope demo: {error:#}");
+                show::say(format_args!("demo: {error:#}"));
                 ExitCode::FAILURE
             }
         };
@@ -34,15 +35,12 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("pollscope: cannot start: {error}");
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return cli.without_runtime(&error),
     };
     match runtime.block_on(cli.run()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("pollscope: {error:#}");
+            show::say(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -6,7 +6,8 @@ use anyhow::Result;
 use pollscope_collect::{Collector, Notice, Options, SessionStatus, Start};
 use pollscope_model::traces::{TraceLimits, Traces};
 use pollscope_model::view::{TaskFilter, TaskSort};
-use pollscope_model::{Limits, Model, SessionId, UnixNanos};
+use pollscope_model::{Limits, Model, Session, SessionId, UnixNanos};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,6 +15,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Rounds in one look at most: a writer may be faster than we are.
 const ROUNDS: usize = 64;
+
+/// For so many rounds the model waits for the end of a task or span that its slot does not show any more.
+const GONE_ROUNDS: usize = 4;
 
 /// A collector and what came of it.
 pub struct Observed {
@@ -54,12 +58,22 @@ impl Observed {
                 break;
             }
         }
-        self.collector.slots(&mut |session, event| self.model.apply(session, event));
+        self.slots();
+        // A task is given up when a second reading misses it too, and its end did not come in between.
+        for _ in 0..GONE_ROUNDS {
+            self.round();
+        }
+        self.slots();
+        self.round();
         // A span leaves the model a round after its end was read.
         for _ in 0..2 {
             self.model.end_round();
             self.keep_traces();
         }
+    }
+
+    fn slots(&mut self) {
+        self.collector.slots(&mut |session, event| self.model.apply(session, event));
     }
 
     fn round(&mut self) -> bool {
@@ -82,6 +96,11 @@ impl Observed {
     pub fn sessions(&self) -> Vec<SessionStatus> {
         self.collector.sessions()
     }
+}
+
+/// Tasks of a session that are over without their ends having been read.
+pub fn vanished(session: &Session) -> u64 {
+    session.groups().iter().map(|group| group.vanished).sum()
 }
 
 /// A session's service.
@@ -115,12 +134,18 @@ pub async fn tasks(arguments: &TasksArgs) -> Result<ExitCode> {
         observed.look();
         let list =
             observed.model.tasks(now(), &TaskFilter::default(), order(arguments.sort), arguments.limit);
-        if arguments.watch {
-            show::clear_screen();
-        }
-        show::tasks(&observed, &list, arguments.json)?;
+        let none = observed.sessions().is_empty();
+        let drawn = arguments.watch && !arguments.json && std::io::stdout().is_terminal();
+        let height = drawn.then(|| show::size().1.saturating_sub(1));
+        let text = match (arguments.json, none) {
+            (true, _) => show::tasks_json(&observed, &list),
+            (false, false) => show::tasks(&observed, &list, height),
+            (false, true) if arguments.watch => show::nothing_found(&observed),
+            (false, true) => String::new(),
+        };
+        show::print(&if drawn { show::redrawn(&text) } else { text })?;
         if !arguments.watch {
-            return Ok(if observed.sessions().is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+            return Ok(if none { show::nothing(&show::nothing_found(&observed)) } else { ExitCode::SUCCESS });
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(1)) => {}

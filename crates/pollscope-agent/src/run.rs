@@ -4,10 +4,12 @@
 use crate::agent::Agent;
 use crate::cli::RunArgs;
 use crate::settings::Settings;
+use crate::show;
 use anyhow::{Context, Result};
+use std::ffi::OsStr;
 use std::future::poll_fn;
 use std::io::{ErrorKind, IsTerminal};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{ExitCode, ExitStatus};
 use std::task::Poll;
 use tokio::process::{Child, Command};
@@ -19,20 +21,23 @@ const NOT_FOUND: u8 = 127;
 /// The shell's code for one that cannot be run.
 const NO_PROGRAM: u8 = 126;
 
+/// What is passed on.
+const PASSED: [fn() -> SignalKind; 6] = [
+    SignalKind::terminate,
+    SignalKind::hangup,
+    SignalKind::interrupt,
+    SignalKind::quit,
+    SignalKind::user_defined1,
+    SignalKind::user_defined2,
+];
+
 /// `pollscope run`.
 pub async fn main(arguments: RunArgs) -> Result<ExitCode> {
     let (program, rest) = arguments.command.split_first().context("no command is named")?;
-    let mut passed = Passed::new()?;
+    let mut passed = Passed::new(&PASSED);
     let mut child = match Command::new(program).args(rest).spawn() {
         Ok(child) => child,
-        Err(error) => {
-            eprintln!("pollscope: cannot start {}: {error}", program.to_string_lossy());
-            return Ok(ExitCode::from(if error.kind() == ErrorKind::NotFound {
-                NOT_FOUND
-            } else {
-                NO_PROGRAM
-            }));
-        }
+        Err(error) => return Ok(not_started(program, &error)),
     };
     let started = Settings::resolve(&arguments.agent).and_then(|settings| {
         let agent = Agent::start(&arguments.agent, &settings, true)?;
@@ -41,7 +46,7 @@ pub async fn main(arguments: RunArgs) -> Result<ExitCode> {
     let (mut agent, settings) = match started {
         Ok(started) => started,
         Err(error) => {
-            eprintln!("pollscope: no agent beside the command: {error:#}");
+            show::say(format_args!("no agent beside the command: {error:#}"));
             return Ok(code(passed.wait(&mut child).await?));
         }
     };
@@ -55,9 +60,22 @@ pub async fn main(arguments: RunArgs) -> Result<ExitCode> {
         agent.run(&mut stop)
     );
     if let Err(error) = agent.finish(settings.grace).await {
-        eprintln!("pollscope: {error:#}");
+        show::say(format_args!("{error:#}"));
     }
     Ok(code(status?))
+}
+
+/// Where no runtime can be made, there is no agent: the command takes this process's place.
+pub fn instead(arguments: &RunArgs, why: &std::io::Error) -> ExitCode {
+    show::say(format_args!("no agent beside the command: {why}"));
+    let Some((program, rest)) = arguments.command.split_first() else { return ExitCode::FAILURE };
+    let error = std::process::Command::new(program).args(rest).exec();
+    not_started(program, &error)
+}
+
+fn not_started(program: &OsStr, error: &std::io::Error) -> ExitCode {
+    show::say(format_args!("cannot start {}: {error}", program.to_string_lossy()));
+    ExitCode::from(if error.kind() == ErrorKind::NotFound { NOT_FOUND } else { NO_PROGRAM })
 }
 
 /// The shell's way: 128 + the signal's number.
@@ -71,17 +89,17 @@ fn code(status: ExitStatus) -> ExitCode {
 struct Passed(Vec<(SignalKind, Signal)>);
 
 impl Passed {
-    fn new() -> Result<Passed> {
-        let kinds = [
-            SignalKind::terminate(),
-            SignalKind::hangup(),
-            SignalKind::interrupt(),
-            SignalKind::quit(),
-            SignalKind::user_defined1(),
-            SignalKind::user_defined2(),
-        ];
-        let listen = |kind| Ok((kind, signal(kind).context("cannot listen for signals")?));
-        Ok(Passed(kinds.into_iter().map(listen).collect::<Result<_>>()?))
+    /// One that cannot be listened for is not passed on; the command runs all the same.
+    fn new(kinds: &[fn() -> SignalKind]) -> Passed {
+        let listen = |kind: &fn() -> SignalKind| {
+            let kind = kind();
+            let number = kind.as_raw_value();
+            signal(kind)
+                .inspect_err(|error| show::say(format_args!("signal {number} is not passed on: {error}")))
+                .ok()
+                .map(|signal| (kind, signal))
+        };
+        Passed(kinds.iter().filter_map(listen).collect())
     }
 
     async fn next(&mut self) -> SignalKind {
@@ -113,5 +131,17 @@ impl Passed {
                 let _ = rustix::process::kill_process(pid, signal);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_signal_that_cannot_be_listened_for_leaves_the_others() {
+        let kill = || SignalKind::from_raw(9);
+        let passed = Passed::new(&[kill, SignalKind::user_defined1]);
+        assert_eq!(passed.0.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), [SignalKind::user_defined1()]);
     }
 }

@@ -1,7 +1,7 @@
 //! The agent's own pages: `/healthz`, `/readyz`, `/metrics`.
 
 use crate::counts::Counts;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::service::service_fn;
@@ -67,8 +67,16 @@ fn respond(request: &Request<hyper::body::Incoming>, counts: &Counts) -> Respons
     response
 }
 
+/// What an address means. One that means nothing is a mistake, which waiting does not mend.
+pub async fn resolve(address: &str) -> Result<Vec<SocketAddr>> {
+    let found = tokio::net::lookup_host(address).await.with_context(|| {
+        format!("cannot understand --listen {address}: it is HOST:PORT, such as 127.0.0.1:9464, or `off`")
+    })?;
+    Ok(found.collect())
+}
+
 /// Serves the pages; gives the address that is listened on.
-pub async fn start(address: &str, counts: Arc<Counts>) -> Result<SocketAddr> {
+pub async fn start(address: &[SocketAddr], counts: Arc<Counts>) -> Result<SocketAddr> {
     let listener = TcpListener::bind(address).await?;
     let local = listener.local_addr()?;
     tokio::spawn(async move {

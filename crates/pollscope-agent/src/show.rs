@@ -2,13 +2,15 @@
 
 use crate::cli::{SessionsArgs, TracesArgs};
 use crate::json;
-use crate::observe::{Observed, now};
+use crate::observe::{Observed, now, vanished};
+use crate::table::{Column, table};
 use anyhow::{Result, bail};
+use pollscope_collect::SessionStatus;
 use pollscope_model::Nanos;
 use pollscope_model::render::{Style, render_trace};
-use pollscope_model::text::{self, clean, fit, fit_left};
+use pollscope_model::text::{clean, fit};
 use pollscope_model::traces::{TraceQuery, TraceTree};
-use pollscope_model::view::TaskList;
+use pollscope_model::view::{TaskList, TaskRow};
 use std::io::{IsTerminal, Write, stdout};
 use std::process::ExitCode;
 
@@ -23,31 +25,44 @@ pub fn style(ascii: bool) -> Style {
     Style { unicode: !ascii && !plain, color: stdout().is_terminal() && !no_color }
 }
 
-/// The terminal's columns, 100 where there is none.
+/// The columns to fill, 100 where nothing says how many there are.
 pub fn columns() -> usize {
-    size().0
+    room().unwrap_or(100)
+}
+
+/// The columns that a line may take, where `COLUMNS` or a terminal says so.
+pub fn room() -> Option<usize> {
+    said("COLUMNS").or(terminal().map(|(columns, _)| columns))
 }
 
 /// The terminal's columns and rows, 100 and 40 where there is none.
 pub fn size() -> (usize, usize) {
-    let said = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let asked =
-        rustix::termios::tcgetwinsize(stdout()).ok().filter(|size| size.ws_col > 0 && size.ws_row > 0);
-    let asked = asked.map_or((100, 40), |size| (size.ws_col.into(), size.ws_row.into()));
-    (said("COLUMNS").unwrap_or(asked.0), said("LINES").unwrap_or(asked.1))
+    let rows = said("LINES").or(terminal().map(|(_, rows)| rows));
+    (columns(), rows.unwrap_or(40))
 }
 
-/// Puts a picture in the place of the one before, without a moment of nothing between them.
-pub fn redraw(picture: &str) -> std::io::Result<()> {
-    let lines: String = picture.lines().map(|line| format!("{line}\x1b[K\n")).collect();
-    write(&format!("\x1b[H{lines}\x1b[J"))
+fn said(name: &str) -> Option<usize> {
+    std::env::var(name).ok()?.parse().ok().filter(|said| *said > 0)
 }
 
-/// Clears the terminal, if it is one.
-pub fn clear_screen() {
-    if stdout().is_terminal() {
-        print!("\x1b[H\x1b[2J");
-    }
+fn terminal() -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(stdout()).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col.into(), size.ws_row.into()))
+}
+
+/// Puts a picture in the place of the one before, without a moment of nothing between them. What does not fit the
+/// terminal is cut; the last line stays free for the cursor.
+pub fn redrawn(picture: &str) -> String {
+    let rows = size().1.saturating_sub(1);
+    let lines: String = picture.lines().take(rows).map(|line| format!("{line}\x1b[K\n")).collect();
+    format!("\x1b[H{lines}\x1b[J")
+}
+
+/// Says something on standard error. Outside names give the terminal no orders; a line break stays, for errors
+/// that show where in a file they are.
+pub fn say(text: std::fmt::Arguments<'_>) {
+    let text: Vec<String> = text.to_string().split('\n').map(clean).collect();
+    eprintln!("pollscope: {}", text.join("\n"));
 }
 
 /// Writes to standard output, now.
@@ -64,127 +79,147 @@ pub fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Rows in columns that are as wide as they need to be; the columns named in `right` are set to the right.
-pub fn table(head: &[&str], right: &[usize], rows: &[Vec<String>]) -> String {
-    let widest = |column: usize| {
-        let cells = rows.iter().map(|row| text::columns(&row[column]));
-        cells.chain([text::columns(head[column])]).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..head.len()).map(widest).collect();
-    let mut text = String::new();
-    let mut line = |cells: &[&str]| {
-        let mut out = String::new();
-        for (column, cell) in cells.iter().enumerate() {
-            let gap = widths[column] - text::columns(cell);
-            let pad = " ".repeat(gap);
-            out += &if right.contains(&column) { format!("{pad}{cell}  ") } else { format!("{cell}{pad}  ") };
+/// What stands below a table: tasks that are not recorded, and records that were lost.
+fn notes(observed: &Observed) -> Vec<String> {
+    let mut notes = Vec::new();
+    for session in observed.model.sessions() {
+        let service = session.info().service();
+        for coverage in session.coverage() {
+            let Some(alive) = coverage.alive.filter(|alive| *alive > coverage.recorded) else { continue };
+            notes.push(format!(
+                "{service}: {} of {alive} tasks on runtime {} are recorded; the rest is spawned without pollscope",
+                coverage.recorded, coverage.runtime
+            ));
         }
-        text += out.trim_end();
-        text.push('\n');
-    };
-    line(head);
-    for row in rows {
-        line(&row.iter().map(String::as_str).collect::<Vec<_>>());
+        let vanished = vanished(session);
+        if vanished > 0 {
+            notes.push(format!(
+                "{service}: {vanished} tasks vanished: they are over, but how they ended was lost"
+            ));
+        }
     }
-    text
-}
-
-fn lost_line(observed: &Observed) -> String {
-    let mut lines = String::new();
     for status in observed.sessions() {
+        let service = status.info.service();
         let lost: u64 = status.lost.iter().sum();
         if lost > 0 {
             let [polls, ends, others] = status.lost;
-            lines += &format!(
-                "{}: {lost} records were overwritten before they were read ({polls} polls, {ends} span ends, {others} others)\n",
-                status.info.service()
-            );
+            notes.push(format!(
+                "{service}: {lost} records were overwritten before they were read ({polls} polls, {ends} span ends, {others} others)"
+            ));
         }
-        for (name, count) in &status.refused {
-            lines += &format!("{}: {name}: {count}\n", status.info.service());
-        }
+        notes.extend(status.refused.iter().map(|(name, count)| format!("{service}: {name}: {count}")));
     }
-    lines
+    notes
 }
 
-fn coverage_line(observed: &Observed) -> String {
-    let mut lines = String::new();
-    for session in observed.model.sessions() {
-        for coverage in session.coverage() {
-            let Some(alive) = coverage.alive.filter(|alive| *alive > coverage.recorded) else { continue };
-            lines += &format!(
-                "{}: {} of {alive} tasks on runtime {} are recorded; the rest is spawned without pollscope\n",
-                session.info().service(),
-                coverage.recorded,
-                coverage.runtime
-            );
-        }
-    }
-    lines
+/// Directories that cannot be read as sessions.
+fn refused(observed: &Observed) -> impl Iterator<Item = String> {
+    observed.refused.iter().map(|(path, why)| format!("{}: {why}", path.display()))
 }
 
-fn nothing_found(observed: &Observed) -> String {
+/// Lines with outside names in them: none of these breaks its line.
+fn lines(lines: impl IntoIterator<Item = String>) -> String {
+    lines.into_iter().map(|line| clean(&line) + "\n").collect()
+}
+
+/// Where no session was found.
+pub fn nothing_found(observed: &Observed) -> String {
     let dirs: Vec<String> = observed.collector.dirs().iter().map(|dir| dir.display().to_string()).collect();
-    let mut text = format!("no session found in {}; `pollscope doctor` says why\n", dirs.join(", "));
-    for (path, why) in &observed.refused {
-        text += &format!("{}: {why}\n", path.display());
-    }
-    text
+    let none = format!("no session found in {}; `pollscope doctor` says why", dirs.join(", "));
+    lines([none].into_iter().chain(refused(observed)))
 }
 
-/// Prints live tasks.
-pub fn tasks(observed: &Observed, list: &TaskList, as_json: bool) -> Result<()> {
-    if as_json {
-        let rows: Vec<_> = list.rows.iter().map(json::task).collect();
-        return print(&format!("{}\n", serde_json::json!({"live": list.live, "tasks": rows})));
-    }
-    if observed.sessions().is_empty() {
-        return print(&nothing_found(observed));
-    }
-    let now = now();
-    let rows: Vec<Vec<String>> = list
-        .rows
-        .iter()
-        .map(|row| {
-            let (state, _) = json::doing(row.doing);
-            vec![
-                fit(&clean(&row.service), 14),
-                fit(&clean(row.label()), 26),
-                format!("{state} {}", row.since(now)),
-                row.totals.busy.to_string(),
-                row.totals.scheduled.to_string(),
-                row.totals.idle.to_string(),
-                row.totals.polls.to_string(),
-                row.totals.wakes.to_string(),
-                row.age.to_string(),
-                fit_left(&clean(&row.location.to_string()), 34),
-            ]
-        })
-        .collect();
-    let names = ["SERVICE", "TASK", "STATE", "BUSY", "SCHED", "IDLE", "POLLS", "WAKES", "AGE", "SPAWNED AT"];
-    let mut text = table(&names, &[3, 4, 5, 6, 7, 8], &rows);
-    if list.matching > list.rows.len() {
-        text += &format!("{} of {} tasks; --limit shows more\n", list.rows.len(), list.matching);
-    }
-    text += &coverage_line(observed);
-    text += &lost_line(observed);
-    print(&text)
+/// How a verb ends that had nothing to show: says so on standard error, whatever it printed.
+pub fn nothing(why: &str) -> ExitCode {
+    eprint!("{why}");
+    ExitCode::FAILURE
 }
+
+const TASKS: [Column; 10] = [
+    Column::name("SERVICE", 8, 14),
+    Column::name("TASK", 12, 26),
+    Column::words("STATE"),
+    Column::number("BUSY").goes(1),
+    Column::number("SCHED").goes(3),
+    Column::number("IDLE").goes(4),
+    Column::number("POLLS").goes(5),
+    Column::number("WAKES").goes(7),
+    Column::number("AGE").goes(6),
+    Column::place("SPAWNED AT", 14, 34).goes(2),
+];
+
+/// Live tasks as JSON.
+pub fn tasks_json(observed: &Observed, list: &TaskList) -> String {
+    let rows: Vec<_> = list.rows.iter().map(json::task).collect();
+    json::answer(observed, serde_json::json!({"live": list.live, "matching": list.matching, "tasks": rows}))
+}
+
+/// Live tasks as a table, in at most `height` lines.
+pub fn tasks(observed: &Observed, list: &TaskList, height: Option<usize>) -> String {
+    let now = now();
+    let mut notes = notes(observed);
+    if let Some(height) = height {
+        notes.truncate(height / 3);
+        let room = columns();
+        notes.iter_mut().for_each(|note| *note = fit(&clean(note), room));
+    }
+    // Beside the notes there are the head, and what is said of rows and columns left out.
+    let most = height.map_or(usize::MAX, |height| height.saturating_sub(notes.len() + 3));
+    let shown = list.rows.len().min(most);
+    let row = |row: &TaskRow| {
+        vec![
+            row.service.to_string(),
+            row.label().to_owned(),
+            format!("{} {}", json::doing(row.doing).0, row.since(now)),
+            row.totals.busy.to_string(),
+            row.totals.scheduled.to_string(),
+            row.totals.idle.to_string(),
+            row.totals.polls.to_string(),
+            row.totals.wakes.to_string(),
+            row.age.to_string(),
+            row.location.to_string(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = list.rows[..shown].iter().map(row).collect();
+    let mut text = table(&TASKS, &rows, room());
+    if list.matching > shown {
+        let how = if shown < list.rows.len() { "more lines show" } else { "--limit shows" };
+        text += &format!("{shown} of {} tasks; {how} more\n", list.matching);
+    }
+    text + &lines(notes)
+}
+
+const SESSIONS: [Column; 9] = [
+    Column::name("SERVICE", 8, usize::MAX),
+    Column::number("PID"),
+    Column::words("STATE"),
+    Column::number("AGE").goes(2),
+    Column::number("TASKS"),
+    Column::number("RECORDS").goes(1),
+    Column::number("LOST"),
+    Column::number("SIZE").goes(3),
+    Column::name("SESSION", 12, usize::MAX),
+];
 
 /// `pollscope sessions`.
 pub fn sessions(arguments: &SessionsArgs) -> Result<ExitCode> {
     let mut observed = Observed::new(&arguments.which);
     observed.look();
     let all = observed.sessions();
+    // That there is none is an answer, unless some were asked for.
+    let chosen = arguments.which.service.is_some() || arguments.which.session.is_some();
     if arguments.json {
-        let all: Vec<_> = all.iter().map(json::session).collect();
-        print(&format!("{}\n", serde_json::json!({ "sessions": all })))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    if all.is_empty() {
+        print(&json::answer(&observed, serde_json::json!({})))?;
+    } else if !all.is_empty() {
+        print(&sessions_table(&observed, &all))?;
+    } else if !chosen {
         print(&nothing_found(&observed))?;
-        return Ok(ExitCode::FAILURE);
     }
+    let none = all.is_empty() && chosen;
+    Ok(if none { nothing(&nothing_found(&observed)) } else { ExitCode::SUCCESS })
+}
+
+fn sessions_table(observed: &Observed, all: &[SessionStatus]) -> String {
     let now = now();
     let rows: Vec<Vec<String>> = all
         .iter()
@@ -193,7 +228,7 @@ pub fn sessions(arguments: &SessionsArgs) -> Result<ExitCode> {
             let total = lost + status.read.iter().sum::<u64>();
             let tasks = observed.model.session(status.id).map_or(0, |session| session.live_tasks());
             vec![
-                clean(status.info.service()),
+                status.info.service().to_owned(),
                 status.info.pid.to_string(),
                 json::state(status.state).to_owned(),
                 now.since(status.info.started).to_string(),
@@ -201,17 +236,11 @@ pub fn sessions(arguments: &SessionsArgs) -> Result<ExitCode> {
                 total.to_string(),
                 lost.to_string(),
                 format!("{:.1} MiB", status.bytes as f64 / (1 << 20) as f64),
-                status.dir.file_name().map(|name| clean(&name.to_string_lossy())).unwrap_or_default(),
+                status.dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             ]
         })
         .collect();
-    let names = ["SERVICE", "PID", "STATE", "AGE", "TASKS", "RECORDS", "LOST", "SIZE", "SESSION"];
-    let mut text = table(&names, &[1, 3, 4, 5, 6, 7], &rows);
-    for (path, why) in &observed.refused {
-        text += &format!("{}: {why}\n", path.display());
-    }
-    print(&text)?;
-    Ok(ExitCode::SUCCESS)
+    table(&SESSIONS, &rows, room()) + &lines(refused(observed))
 }
 
 /// `pollscope traces`.
@@ -230,21 +259,26 @@ pub fn traces(arguments: &TracesArgs) -> Result<ExitCode> {
             observed.traces.find(&query, arguments.slowest.unwrap_or(arguments.limit))
         }
     };
+    let found = trees.len();
+    let narrow = arguments.min.is_some() || arguments.errors;
     if arguments.json {
         let trees: Vec<_> = trees.iter().map(json::trace).collect();
-        print(&format!("{}\n", serde_json::json!({ "traces": trees })))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    if let (true, Some(trace)) = (trees.is_empty(), &arguments.trace) {
-        bail!("no trace {trace} stands in the rings: it may have been overwritten, or never recorded");
+        print(&json::answer(&observed, serde_json::json!({ "traces": trees })))?;
     }
     if observed.sessions().is_empty() {
-        print(&nothing_found(&observed))?;
-        return Ok(ExitCode::FAILURE);
+        return Ok(nothing(&nothing_found(&observed)));
     }
-    if trees.is_empty() {
-        print("no trace stands in the rings; `pollscope doctor` says what may be missing\n")?;
-        return Ok(ExitCode::FAILURE);
+    if let (true, Some(trace)) = (found == 0, &arguments.trace) {
+        bail!("no trace {trace} stands in the rings: it may have been overwritten, or never recorded");
+    }
+    if found == 0 {
+        let which = if narrow { "such trace" } else { "trace" };
+        return Ok(nothing(&format!(
+            "no {which} stands in the rings; `pollscope doctor` says what may be missing\n"
+        )));
+    }
+    if arguments.json {
+        return Ok(ExitCode::SUCCESS);
     }
     let style = style(arguments.ascii);
     let width = arguments.width.unwrap_or_else(columns);
@@ -253,18 +287,7 @@ pub fn traces(arguments: &TracesArgs) -> Result<ExitCode> {
         text += &render_trace(tree, width, style);
         text.push('\n');
     }
-    text += &lost_line(&observed);
+    text += &lines(notes(&observed));
     print(&text)?;
     Ok(ExitCode::SUCCESS)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = vec![vec!["a".to_owned(), "1".to_owned()], vec!["long".to_owned(), "1000".to_owned()]];
-        assert_eq!(table(&["NAME", "N"], &[1], &rows), "NAME     N\na        1\nlong  1000\n");
-    }
 }

@@ -3,6 +3,7 @@
 use crate::agent::Agent;
 use crate::observe::now;
 use crate::show;
+use crate::table::{Column, table};
 use pollscope_model::Nanos;
 use pollscope_model::event::{Location, TraceId};
 use pollscope_model::render::render_trace;
@@ -22,6 +23,17 @@ const MOST: usize = 5;
 const WORTH_TELLING: Nanos = Nanos(1_000_000);
 /// Trees at the end.
 const TREES: usize = 2;
+
+const SPAWN: [Column; 8] = [
+    Column::name("SERVICE", 8, 14),
+    Column::name("TASK", 12, 28),
+    Column::number("LIVE"),
+    Column::number("SPAWNED").goes(3),
+    Column::number("BUSY").goes(1),
+    Column::number("SCHED").goes(2),
+    Column::number("WORST POLL"),
+    Column::place("SPAWNED AT", 12, 34),
+];
 
 /// One line of how it goes, where there is no terminal.
 pub fn line(agent: &Agent, elapsed: Duration) -> String {
@@ -47,9 +59,7 @@ pub fn picture(agent: &Agent, head: &str, elapsed: Duration, length: Duration) -
     let room = rows.saturating_sub(lines.len() + 2);
     let groups = agent.model.task_groups(&TaskFilter::default());
     let spawns = groups.iter().take((room / 2).saturating_sub(1).min(SPAWNS)).map(row).collect::<Vec<_>>();
-    let head = ["SERVICE", "TASK", "LIVE", "SPAWNED", "BUSY", "SCHED", "WORST POLL", "SPAWNED AT"];
-    let table = show::table(&head, &[2, 3, 4, 5, 6], &spawns);
-    lines.extend(table.lines().map(|line| line.chars().take(columns).collect()));
+    lines.extend(table(&SPAWN, &spawns, Some(columns)).lines().map(str::to_owned));
     lines.push(String::new());
     let room = rows.saturating_sub(lines.len() + 1);
     if let Some(tree) =
@@ -69,7 +79,7 @@ pub fn picture(agent: &Agent, head: &str, elapsed: Duration, length: Duration) -
 fn row(group: &GroupRow) -> Vec<String> {
     vec![
         group.service.to_string(),
-        group.label.chars().take(28).collect(),
+        group.label.to_string(),
         group.live.to_string(),
         group.spawned.to_string(),
         (group.totals.busy - group.totals.nested).to_string(),

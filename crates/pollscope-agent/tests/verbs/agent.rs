@@ -95,6 +95,24 @@ fn an_address_in_use_costs_the_pages_and_nothing_else() {
     assert!(wait_for("the end", || child.try_wait().unwrap()).success());
 }
 
+#[test]
+fn an_address_that_is_none_is_refused_at_the_start() {
+    let place = Place::new();
+    let _service = service(&place, "silent");
+    for address in ["nonsense", "127.0.0.1", "127.0.0.1:99999", ":::", "no-such-host.invalid:80"] {
+        let state = place.path().join("state");
+        let mut command = crate::support::pollscope(&["agent", "--no-export", "--listen", address]);
+        command.arg("--dir").arg(place.path()).arg("--state").arg(&state);
+        let asked = crate::support::Asked::of(command.output().unwrap());
+        assert_eq!(asked.code, Some(1), "{asked:?}");
+        assert!(
+            asked.err.contains(&format!("--listen {address}:")) && asked.err.contains("off"),
+            "{asked:?}"
+        );
+        assert!(!asked.err.contains("following"), "{asked:?}");
+    }
+}
+
 /// Paths and bodies of requests.
 type Seen = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 

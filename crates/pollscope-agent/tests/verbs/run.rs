@@ -74,3 +74,13 @@ fn an_agent_that_cannot_start_does_not_stop_the_command() {
     assert_eq!((asked.code, asked.out.as_str()), (Some(3), "done\n"));
     assert!(asked.err.contains("no agent beside the command") && asked.err.contains("speed"), "{asked:?}");
 }
+
+/// Without descriptors there is no runtime, so no signals and no agent.
+#[test]
+fn a_runtime_that_cannot_start_does_not_stop_the_command() {
+    let script = "ulimit -n 4; exec \"$@\"";
+    let run = [env!("CARGO_BIN_EXE_pollscope"), "run", "--no-export", "--", "sh", "-c", "echo done; exit 3"];
+    let asked = Asked::of(Command::new("sh").args(["-c", script, "sh"]).args(run).output().unwrap());
+    assert_eq!((asked.code, asked.out.as_str()), (Some(3), "done\n"), "{asked:?}");
+    assert!(asked.err.contains("no agent beside the command"), "{asked:?}");
+}

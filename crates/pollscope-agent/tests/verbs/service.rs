@@ -20,6 +20,7 @@ fn plays_a_service() {
             "layered" => layered().await,
             "uncovered" => uncovered().await,
             "spinning" => spinning().await,
+            "vanishing" => vanishing().await,
             other => panic!("no service {other}"),
         }
         println!("ready");
@@ -92,4 +93,18 @@ async fn spinning() {
         }
     };
     pollscope::spawn_named("spinner", spin).await.unwrap();
+}
+
+/// Ten tasks whose births stand in this thread's ring, which nothing overruns, and whose ends stood in the
+/// worker's, which others overran.
+async fn vanishing() {
+    for _ in 0..10 {
+        pollscope::spawn_named("short", async {}).await.unwrap();
+    }
+    let crowd = async {
+        for _ in 0..100_000 {
+            pollscope::spawn_named("crowd", async {}).await.unwrap();
+        }
+    };
+    pollscope::spawn_named("source", crowd).await.unwrap();
 }

@@ -1,7 +1,9 @@
 //! `pollscope sessions`: what stands there, live and dead, and what a wrong question gets.
 
-use crate::support::{Asked, ask, pollscope, service, service_with};
+use crate::support::{Asked, ask, pollscope, service, service_with, wait_for};
 use pollscope_testkit::Place;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 #[test]
 fn live_and_dead_sessions_are_listed_with_how_they_ended() {
@@ -35,17 +37,82 @@ fn live_and_dead_sessions_are_listed_with_how_they_ended() {
     assert_eq!(one["sessions"][0]["state"], "died");
 }
 
+/// That there is no session answers `sessions`; whoever asked for more, or for one of them, gets a failure.
+/// JSON is printed either way.
 #[test]
-fn no_session_is_an_answer_and_a_failure() {
-    let place = Place::new();
-    for verb in ["sessions", "tasks", "traces"] {
-        let asked = ask(&place, &[verb]);
-        assert_eq!(asked.code, Some(1), "{asked:?}");
-        let dir = place.path().to_str().unwrap();
-        assert!(asked.out.contains(dir) && asked.out.contains("pollscope doctor"), "{asked:?}");
+fn no_session_is_a_failure_unless_it_is_the_answer() {
+    let empty = Place::new();
+    let busy = Place::new();
+    let _service = service(&busy, "calm");
+    let dir = |place: &Place| place.path().to_str().unwrap().to_owned();
+    for (place, question, key, code) in [
+        (&empty, &["sessions"][..], "sessions", 0),
+        (&empty, &["sessions", "--session", "last"], "sessions", 1),
+        (&empty, &["tasks"], "tasks", 1),
+        (&empty, &["traces"], "traces", 1),
+        (&empty, &["traces", "ffff"], "traces", 1),
+        (&busy, &["sessions", "--service", "other"], "sessions", 1),
+        (&busy, &["tasks", "--service", "other"], "tasks", 1),
+        (&busy, &["tasks", "--session", "no-such"], "tasks", 1),
+        (&busy, &["traces", "--service", "other"], "traces", 1),
+    ] {
+        let asked = ask(place, question);
+        let (said, silent) = if code == 0 { (&asked.out, &asked.err) } else { (&asked.err, &asked.out) };
+        assert_eq!(asked.code, Some(code), "{question:?}: {asked:?}");
+        assert!(said.contains(&dir(place)) && said.contains("pollscope doctor"), "{question:?}: {asked:?}");
+        assert_eq!(silent, "", "{question:?}: {asked:?}");
+        let asked = ask(place, &[question, &["--json"]].concat());
+        assert_eq!(asked.code, Some(code), "{question:?}: {asked:?}");
+        assert_eq!(asked.json()[key], serde_json::json!([]));
+        assert_eq!(asked.err.contains("no session found"), code == 1, "{question:?}: {asked:?}");
     }
-    assert_eq!(ask(&place, &["sessions", "--json"]).json()["sessions"], serde_json::json!([]));
-    assert_eq!(ask(&place, &["tasks", "--json"]).json()["tasks"], serde_json::json!([]));
+    let doctor = ask(&empty, &["doctor", "--no-export", "--json"]);
+    assert!(doctor.code == Some(1) && doctor.out.contains("no session found"), "{doctor:?}");
+}
+
+/// A service's name, a directory's, and one that is refused: nothing of them is an order to the terminal.
+#[test]
+fn names_from_outside_give_the_terminal_no_orders() {
+    let outer = Place::new();
+    let evil = "evil\x1b[31m\x07\nforged: 1\u{9b}2J";
+    let dir = outer.path().join(evil);
+    std::fs::create_dir(&dir).unwrap();
+    let more = [
+        ("POLLSCOPE_DIR", dir.to_str().unwrap()),
+        ("OTEL_SERVICE_NAME", evil),
+        ("POLLSCOPE_RING_BYTES", "262144"),
+        ("POLLSCOPE_MAX_TASKS", "1"),
+    ];
+    let services = ["uncovered", "calm", "spinning"].map(|play| service_with(&outer, play, &more));
+    std::fs::create_dir(dir.join("s-1-1-\x1b[2J")).unwrap();
+    let safe = |asked: &Asked| {
+        let all = format!("{}{}", asked.out, asked.err);
+        assert!(!all.chars().any(|c| c.is_control() && c != '\n'), "{all:?}");
+        assert!(!all.lines().any(|line| line.starts_with("forged")), "{all:?}");
+        assert!(all.contains("evil?[31m??forged: 1?2J"), "{all:?}");
+    };
+    for verb in [&["sessions"][..], &["tasks"], &["traces"], &["doctor", "--no-export"]] {
+        safe(&Asked::of(pollscope(verb).arg("--dir").arg(&dir).output().unwrap()));
+    }
+    let refused = Asked::of(pollscope(&["sessions", "--dir"]).arg(&dir).output().unwrap());
+    assert!(refused.line("s-1-1-").contains("s-1-1-?[2J: "), "{refused:?}");
+    // The agent names a service when it ends.
+    let flags = ["agent", "--no-export", "--listen", "off", "--dir"];
+    let mut agent = pollscope(&flags).arg(&dir).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(agent.stderr.take().unwrap()).lines().map(Result::unwrap);
+    said.find(|line| line.contains("following")).expect("it follows them");
+    for service in services {
+        service.finish();
+    }
+    let over = said.find(|line| line.ends_with(" closed")).expect("it says that they are over");
+    crate::support::signal(agent.id(), "TERM");
+    assert!(agent.wait().unwrap().success());
+    safe(&Asked { out: over, err: String::new(), code: Some(0) });
+    // And where there is no session, the directory is named.
+    std::fs::remove_dir_all(&dir).unwrap();
+    for verb in ["sessions", "tasks", "traces"] {
+        safe(&Asked::of(pollscope(&[verb, "--dir"]).arg(&dir).output().unwrap()));
+    }
 }
 
 #[test]
@@ -67,6 +134,35 @@ fn what_was_lost_stands_beside_what_was_read() {
     assert_eq!(count("lost", "span_ends"), 0);
     let asked = ask(&place, &["tasks"]);
     assert!(asked.line("were overwritten before they were read").contains("till: "), "{asked:?}");
+}
+
+/// What a table says below its rows is in the JSON too, whichever verb is asked.
+#[test]
+fn json_tells_what_is_missing() {
+    let place = Place::new();
+    let _lossy = service_with(&place, "spinning", &[("POLLSCOPE_RING_BYTES", "262144")]);
+    let _uncovered = service(&place, "uncovered");
+    std::fs::create_dir(place.path().join("s-1-1-0000000000000000")).unwrap();
+    wait_for("the number of tasks alive", || {
+        let json = ask(&place, &["sessions", "--json"]).json();
+        json["sessions"][1]["coverage"][0]["alive"].as_u64()
+    });
+    for verb in ["sessions", "tasks", "traces"] {
+        let json = ask(&place, &[verb, "--json"]).json();
+        assert!(json["sessions"][0]["lost"]["polls"].as_u64().unwrap() > 100_000, "{json}");
+        let coverage = &json["sessions"][1]["coverage"][0];
+        let number = |key: &str| coverage[key].as_u64().unwrap();
+        assert!(number("alive") >= 10 && number("recorded") < number("alive"), "{json}");
+        assert_eq!(json["sessions"][1]["vanished"], 0);
+        let refused = &json["refused_sessions"][0];
+        assert!(refused["dir"].as_str().unwrap().ends_with("s-1-1-0000000000000000"), "{json}");
+        assert!(refused["why"].as_str().unwrap().contains("control"), "{json}");
+    }
+    // The text of traces says it too.
+    let covered = service(&place, "calm");
+    let asked = ask(&place, &["traces"]);
+    assert!(asked.line("are recorded").starts_with("till: "), "{asked:?}");
+    assert!(covered.finish().success());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `pollscope tasks`: the table, its orders, JSON, and names that would spoil it.
 
-use crate::support::{ask, pollscope, service, wait_for};
+use crate::support::{Asked, ask, pollscope, service, service_with, wait_for};
 use pollscope_testkit::Place;
 use std::io::Read;
 use std::process::Stdio;
@@ -102,6 +102,21 @@ fn tasks_beside_pollscope_are_said_to_be_there() {
 }
 
 #[test]
+fn tasks_whose_ends_were_lost_are_told() {
+    let place = Place::new();
+    let _service = service_with(&place, "vanishing", &[("POLLSCOPE_RING_BYTES", "65536")]);
+    let asked = ask(&place, &["tasks"]);
+    let told = asked.line(" vanished: ").split(' ').nth(1).unwrap().parse::<u64>().unwrap();
+    assert!(told >= 10, "{asked:?}");
+    assert!(!asked.out.contains("short"), "they are over: {asked:?}");
+    let json = ask(&place, &["tasks", "--json"]).json();
+    assert!(json["sessions"][0]["vanished"].as_u64().unwrap() >= 10, "{json}");
+    let other = Place::new();
+    let _calm = service(&other, "calm");
+    assert!(!ask(&other, &["tasks"]).out.contains("vanished"));
+}
+
+#[test]
 fn watching_goes_on_until_it_is_told_to_stop() {
     let place = Place::new();
     let _service = service(&place, "calm");
@@ -120,6 +135,68 @@ fn watching_goes_on_until_it_is_told_to_stop() {
     let status = wait_for("the end", || child.try_wait().unwrap());
     assert!(status.success());
     assert!(!seen.contains(&0x1b), "no orders to a terminal that is none");
+}
+
+/// Columns that a line takes; the tests' names have characters of one and of two.
+fn wide(line: &str) -> usize {
+    line.chars().map(|c| if ('\u{1100}'..'\u{ff00}').contains(&c) && c != '…' { 2 } else { 1 }).sum()
+}
+
+#[test]
+fn tables_keep_to_the_columns_that_there_are() {
+    let place = Place::new();
+    let name = "a-service-with-a-name-that-is-longer-than-any-table-has-room-for";
+    let _service = service_with(&place, "names", &[("OTEL_SERVICE_NAME", name)]);
+    let at = |verb: &str, columns: &str| {
+        let mut command = pollscope(&[verb, "--dir", place.path().to_str().unwrap()]);
+        Asked::of(command.env("COLUMNS", columns).output().unwrap())
+    };
+    for (verb, columns) in [("tasks", 80), ("tasks", 40), ("sessions", 80), ("sessions", 60)] {
+        let asked = at(verb, &columns.to_string());
+        assert!(asked.line("a-servi").contains('…'), "{asked:?}");
+        assert!(asked.out.lines().all(|line| wide(line) <= columns), "{verb} at {columns}: {}", asked.out);
+    }
+    let narrow = at("tasks", "80");
+    assert!(narrow.line("more columns have").contains("WAKES"), "{narrow:?}");
+    assert!(narrow.line("longlong").contains("service.rs:"), "where it is stays: {narrow:?}");
+    assert!(!at("tasks", "200").out.contains("more columns"));
+    let piped = ask(&place, &["sessions"]);
+    assert!(piped.out.contains(name), "nothing is cut where nobody says how wide a line is: {piped:?}");
+}
+
+#[test]
+fn watching_in_a_terminal_redraws_in_place_and_in_its_height() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let place = Place::new();
+    let _service = service(&place, "uncovered");
+    let _other = service(&place, "names");
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let path = ptsname(&terminal, Vec::new()).unwrap();
+    let out = std::fs::OpenOptions::new().read(true).write(true).open(path.to_str().unwrap()).unwrap();
+    let size = rustix::termios::Winsize { ws_row: 8, ws_col: 70, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(&out, size).unwrap();
+    let mut command = pollscope(&["tasks", "--watch", "--dir", place.path().to_str().unwrap()]);
+    let mut child = command.env_remove("LINES").stdout(out).spawn().unwrap();
+    drop(command);
+    let mut terminal = std::fs::File::from(terminal);
+    let mut seen = String::new();
+    while seen.matches("\x1b[J").count() < 2 {
+        let mut part = [0; 4096];
+        let n = terminal.read(&mut part).unwrap();
+        seen += &String::from_utf8_lossy(&part[..n]);
+    }
+    crate::support::signal(child.id(), "INT");
+    assert!(wait_for("the end", || child.try_wait().unwrap()).success());
+    assert!(seen.starts_with("\x1b[H") && !seen.contains("\x1b[2J"), "{seen:?}");
+    for picture in seen.split("\x1b[H").skip(1) {
+        let picture = picture.replace("\x1b[K", "").replace("\x1b[J", "");
+        assert!(picture.lines().count() < 8, "the last line is the cursor's: {picture}");
+        assert!(picture.lines().all(|line| wide(line) <= 70), "{picture}");
+        assert!(picture.contains("SERVICE") && picture.contains(" tasks; more lines show more"), "{picture}");
+        assert!(!picture.contains('\x1b'), "{picture:?}");
+    }
 }
 
 #[test]

@@ -64,5 +64,8 @@ fn no_trace_names_who_can_say_why() {
     let _service = service(&place, "silent");
     let asked = ask(&place, &["traces"]);
     assert_eq!(asked.code, Some(1));
-    assert!(asked.out.contains("pollscope doctor"), "{asked:?}");
+    assert!(asked.err.contains("pollscope doctor") && asked.out.is_empty(), "{asked:?}");
+    let json = ask(&place, &["traces", "--json"]);
+    assert!(json.code == Some(1) && json.err == asked.err, "{json:?}");
+    assert_eq!(json.json()["traces"], serde_json::json!([]));
 }
