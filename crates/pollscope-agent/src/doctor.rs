@@ -6,6 +6,7 @@ use crate::settings;
 use crate::show;
 use anyhow::Result;
 use pollscope_collect::{SessionStatus, State};
+use pollscope_model::event::SessionInfo;
 use pollscope_model::text::clean;
 use pollscope_wire::reader::{OpenError, SessionFiles};
 use pollscope_wire::{place, sys};
@@ -180,49 +181,58 @@ fn session(observed: &Observed, status: &SessionStatus) -> Vec<Check> {
             );
             let low = alive > 1 && coverage.recorded * 2 < alive;
             checks.push(if low {
-                check(
-                    Level::Warn,
-                    text,
-                    Some("spawn with pollscope::spawn, give hyper pollscope::Executor, or add pollscope::http::ServerLayer"),
-                )
+                check(Level::Warn, text, Some(COVER))
             } else {
                 check(Level::Ok, text, None)
             });
         }
         let spans = status.read[1] > 0 || model.open_span_count() > 0;
-        checks.extend(spans_of(service, spans, status.info.tracing_layer));
+        checks.extend(spans_of(service, spans, &status.info));
     }
     checks.extend(line_tables(service, status));
     checks
 }
 
+/// The cheapest steps first.
+const COVER: &str = "\
+    add pollscope::http::ServerLayer, which makes tasks of requests; give hyper pollscope::Executor; \
+    spawn with pollscope::spawn: in clippy.toml, \
+    disallowed-methods = [{ path = \"tokio::spawn\", replacement = \"pollscope::spawn\" }, \
+    { path = \"tokio::task::spawn_blocking\", replacement = \"pollscope::spawn_blocking\" }] \
+    finds what is left; or build with RUSTFLAGS=\"--cfg tokio_unstable\", which needs no change";
+
 /// Whether spans are recorded, and whether those of `tracing` can be.
-fn spans_of(service: &str, any: bool, layer: bool) -> Option<Check> {
-    Some(match (any, layer) {
+fn spans_of(service: &str, any: bool, info: &SessionInfo) -> Option<Check> {
+    if info.foreign_subscriber {
+        let text = format!(
+            "{service}: its `tracing` subscriber lacks pollscope's layer: only requests, tasks and #[pollscope::instrument] are spans"
+        );
+        return Some(check(Level::Warn, text, Some(ADD_LAYER)));
+    }
+    Some(match (any, info.tracing_layer) {
         (true, true) => return None,
         (true, false) => check(
             Level::Ok,
             format!(
-                "{service}: spans come from requests and #[pollscope::instrument]; it made no tracing layer"
+                "{service}: it was built without `tracing`: its spans are requests and #[pollscope::instrument]"
             ),
-            Some("for the spans and events of `tracing` too: `.with(pollscope::layer())` on its subscriber"),
+            None,
         ),
         (false, true) => check(
             Level::Warn,
-            format!("{service}: no span was recorded, though it made a tracing layer"),
-            Some(
-                "is the subscriber in use? does POLLSCOPE_FILTER let its spans pass? has there been a request yet?",
-            ),
+            format!("{service}: no span was recorded yet"),
+            Some("has there been a request? does POLLSCOPE_FILTER let its spans pass?"),
         ),
         (false, false) => check(
             Level::Warn,
-            format!("{service}: no span was recorded, and its tracing layer is missing"),
-            Some(
-                "add `.with(pollscope::layer())` to its tracing subscriber, or #[pollscope::instrument] to its functions",
-            ),
+            format!("{service}: no span was recorded, and it was built without `tracing`"),
+            Some("use pollscope's default features, or add #[pollscope::instrument] to its functions"),
         ),
     })
 }
+
+const ADD_LAYER: &str =
+    "tracing_subscriber::registry().with(pollscope::layer()).with(tracing_subscriber::fmt::layer()).init()";
 
 /// Whether its executable names files and lines inside stacks.
 fn line_tables(service: &str, status: &SessionStatus) -> Option<Check> {

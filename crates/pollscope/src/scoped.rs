@@ -72,6 +72,7 @@ pub(crate) fn install() {
     }
     // Where tracing writes to `log` whatever there is, that is done.
     LOGS.store(logs && !would_log(), Ordering::Relaxed);
+    state::layer_made();
     // So that there is a call site that a later `Dispatch` asks about.
     let _ = tracing::enabled!(target: "pollscope", Level::ERROR);
 }

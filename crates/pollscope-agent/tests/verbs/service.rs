@@ -17,7 +17,7 @@ fn plays_a_service() {
             "calm" => calm().await,
             "names" => names().await,
             "silent" => silent().await,
-            "layered" => layered().await,
+            "foreign" => foreign().await,
             "uncovered" => uncovered().await,
             "spinning" => spinning().await,
             "vanishing" => vanishing().await,
@@ -69,9 +69,10 @@ async fn silent() {
     tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
-/// A tracing layer that nothing goes through.
-async fn layered() {
-    tracing_subscriber::registry().with(pollscope::layer()).init();
+/// A subscriber that lacks our layer.
+async fn foreign() {
+    tracing_subscriber::registry().with(tracing_subscriber::filter::LevelFilter::INFO).init();
+    assert_eq!(order(1).await, Ok(1));
     silent().await;
 }
 

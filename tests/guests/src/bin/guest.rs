@@ -1,5 +1,6 @@
 //! Services with a subscriber of their own: `guest KIND`. What they log goes to standard output, without times.
 
+#[cfg(feature = "log")]
 use std::future::Future;
 use std::time::Duration;
 use tracing::{Dispatch, Instrument, debug, error, info, info_span};
