@@ -386,6 +386,10 @@ impl Agent {
                     .iter()
                     .filter(|span| self.exporting.contains(&span.session))
                     .filter(|span| done.is_none_or(|done| !done.contains(&span.session.0)))
+                    .filter(|span| {
+                        self.counts.foreign(u64::from(span.ids.foreign));
+                        !span.ids.foreign
+                    })
                     .collect();
                 let sessions: HashSet<SessionId> = ours.iter().map(|span| span.session).collect();
                 for id in sessions {

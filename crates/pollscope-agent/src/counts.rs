@@ -14,6 +14,7 @@ pub struct Counts {
     records: AtomicU64,
     lost: [AtomicU64; 3],
     refused: AtomicU64,
+    foreign: AtomicU64,
     rounds: AtomicU64,
     journal_failed: AtomicBool,
     state: Mutex<State>,
@@ -91,6 +92,11 @@ impl Counts {
             Class::Others => &self.lost[2],
         };
         counter.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// Counts spans that their service exports itself.
+    pub fn foreign(&self, spans: u64) {
+        self.foreign.fetch_add(spans, Ordering::Relaxed);
     }
 
     /// Counts a refused session.
@@ -229,6 +235,12 @@ impl Counts {
                 "{span}",
                 "Spans of traces that are not sampled.",
                 stats.unsampled_spans,
+            ),
+            counter(
+                "pollscope.agent.spans.foreign",
+                "{span}",
+                "Spans that their service exports itself.",
+                load(&self.foreign),
             ),
             counter(
                 "pollscope.agent.export.requests",

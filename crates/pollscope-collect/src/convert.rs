@@ -93,6 +93,7 @@ pub(crate) fn ids_of(bits: u16, ids: &record::SpanIds) -> Option<SpanIds> {
         parent: (ids.parent != 0).then_some(SpanId(ids.parent)),
         parent_remote: bits & flags::REMOTE_PARENT != 0,
         sampled: bits & flags::SAMPLED != 0,
+        foreign: bits & flags::FOREIGN != 0,
     })
 }
 

@@ -256,6 +256,7 @@ fn a_span_is_told_with_all_its_attributes_events_and_links() {
         parent: Some(SpanId(0xdef)),
         parent_remote: true,
         sampled: true,
+        foreign: false,
     };
     let model_open = SpanOpen {
         span: id,

@@ -81,6 +81,7 @@ fn finished(id: u64) -> FinishedSpan {
             parent: None,
             parent_remote: false,
             sampled: true,
+            foreign: false,
         },
         name: "work".into(),
         kind: SpanKind::Internal,

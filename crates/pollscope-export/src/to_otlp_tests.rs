@@ -16,6 +16,7 @@ fn place() -> FinishedSpan {
             parent: Some(SpanId(0xcc)),
             parent_remote: false,
             sampled: true,
+            foreign: false,
         },
         name: "place".into(),
         kind: SpanKind::Internal,

@@ -24,6 +24,7 @@ fn named(name: String) -> FinishedSpan {
             parent: None,
             parent_remote: false,
             sampled: true,
+            foreign: false,
         },
         name: name.into(),
         kind: SpanKind::Internal,

@@ -336,6 +336,8 @@ pub struct SpanIds {
     pub parent_remote: bool,
     /// Whether the trace is sampled (exported).
     pub sampled: bool,
+    /// Whether another exporter has it: it is only shown.
+    pub foreign: bool,
 }
 
 /// Where a span comes from: static facts.

@@ -6,6 +6,7 @@ use pollscope_wire::modules;
 use pollscope_wire::place::{self, Place};
 use pollscope_wire::session::{self, InfoValue, Options};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Bytes of a worker's rings at most: a reader reads no longer ones.
 const LARGEST_RINGS: u64 = 128 << 20;
@@ -23,6 +24,7 @@ const LARGEST_RINGS: u64 = 128 << 20;
 /// | `POLLSCOPE_RING_BYTES` | bytes of rings for each worker | by free space and memory limit, 256 KiB to 4 MiB |
 /// | `POLLSCOPE_SLOW_POLL_MS` | poll time from which a poll counts as slow | 10 |
 /// | `POLLSCOPE_FILTER` | which `tracing` spans and events are recorded, as `EnvFilter` | `info,tower_http=debug`, libraries off |
+/// | `POLLSCOPE_SPANS` | `join`: beside an OpenTelemetry layer, spans of `tracing` have its ids and its exporter; `export`: the agent exports them; `off`: none are recorded | `join` |
 /// | `POLLSCOPE_EVENTS` | the level from which `tracing` events that pass the filter are recorded, or `off` | `warn` |
 /// | `OTEL_SERVICE_NAME` | the service's name | `service` of the macro, else `unknown_service:<exe>` |
 /// | `OTEL_RESOURCE_ATTRIBUTES` | more resource attributes, `key=value,..` | none |
@@ -40,7 +42,50 @@ pub struct Config {
     ring_bytes: Option<u64>,
     slow_poll_ns: u64,
     sampler: Sampler,
+    spans: Option<Spans>,
     warnings: Vec<String>,
+}
+
+/// What becomes of the spans of `tracing`: `POLLSCOPE_SPANS`, or [`Config::spans`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spans {
+    /// Beside an OpenTelemetry layer its ids are used and it exports them; else the agent does.
+    #[default]
+    Join,
+    /// The agent exports them, whatever else there is.
+    Export,
+    /// None are recorded: tasks and requests alone.
+    Off,
+}
+
+/// Of this process; 0: not told yet.
+static SPANS: AtomicU8 = AtomicU8::new(0);
+
+/// What becomes of spans in this process.
+pub(crate) fn spans() -> Spans {
+    match SPANS.load(Ordering::Relaxed) {
+        0 => {
+            let told = spans_of(std::env::var("POLLSCOPE_SPANS").ok().as_deref()).unwrap_or_default();
+            set_spans(told);
+            told
+        }
+        1 => Spans::Join,
+        2 => Spans::Export,
+        _ => Spans::Off,
+    }
+}
+
+fn set_spans(spans: Spans) {
+    SPANS.store(1 + spans as u8, Ordering::Relaxed);
+}
+
+fn spans_of(text: Option<&str>) -> Result<Spans, String> {
+    match text.map(str::trim) {
+        None | Some("") | Some("join") => Ok(Spans::Join),
+        Some("export") => Ok(Spans::Export),
+        Some("off") => Ok(Spans::Off),
+        Some(other) => Err(format!("POLLSCOPE_SPANS is {other:?}, not join, export or off: join is used")),
+    }
 }
 
 impl Config {
@@ -73,6 +118,14 @@ impl Config {
         };
         let (sampler, warning) = Sampler::from_lookup(&get);
         warnings.extend(warning);
+        let spans = match (get("POLLSCOPE_SPANS"), spans_of(get("POLLSCOPE_SPANS").as_deref())) {
+            (None, _) => None,
+            (Some(_), Ok(spans)) => Some(spans),
+            (Some(_), Err(warning)) => {
+                warnings.push(warning);
+                None
+            }
+        };
         let mut resource = Vec::new();
         for pair in get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default().split(',') {
             if let Some((key, value)) = pair.split_once('=') {
@@ -94,6 +147,7 @@ impl Config {
             ring_bytes,
             slow_poll_ns,
             sampler,
+            spans,
             warnings,
         }
     }
@@ -121,6 +175,12 @@ impl Config {
         self
     }
 
+    /// What becomes of the spans of `tracing`, unless the environment says it.
+    pub fn spans(mut self, spans: Spans) -> Self {
+        self.spans.get_or_insert(spans);
+        self
+    }
+
     /// Tasks recorded at one time.
     pub fn max_tasks(mut self, tasks: u32) -> Self {
         self.max_tasks = tasks;
@@ -135,6 +195,7 @@ impl Config {
         if self.off || state::global().is_some() {
             return Guard { owner: false };
         }
+        set_spans(self.spans.unwrap_or_default());
         let workers = std::thread::available_parallelism().map_or(1, |n| n.get());
         let mut reasons = Vec::new();
         // A place that was named is the only one: elsewhere nobody would look for the session.

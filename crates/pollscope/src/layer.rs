@@ -3,22 +3,28 @@
 //! The parent of a span is what tracing says when it says anything; else the thread's current span, which may
 //! be a task's or one of `#[pollscope::instrument]`.
 
+use crate::config::{Spans, spans};
+use crate::otel::{self, SpanContext, SpanHandle};
 use crate::recorder;
 use crate::scoped;
 use crate::span::attribute::{self, FieldValue};
-use crate::span::{Context as SpanContext, OpenSpan};
+use crate::span::{self, Context as SpanOf, OpenSpan};
 use crate::state::say;
-use pollscope_wire::record::source;
+use pollscope_wire::record::{source, span as flags};
 use pollscope_wire::sys;
 use pollscope_wire::table::CallsiteDef;
+use std::any::TypeId;
 use std::fmt;
+use std::sync::OnceLock;
+use tracing::dispatcher::WeakDispatch;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
-use tracing_subscriber::EnvFilter;
+use tracing::subscriber::Interest;
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{Filtered, LevelFilter};
 use tracing_subscriber::layer::Context;
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, SpanRef};
+use tracing_subscriber::{EnvFilter, Registry};
 
 /// What is recorded where `POLLSCOPE_FILTER` says nothing: the spans of the service, not of the libraries
 /// below it.
@@ -34,16 +40,21 @@ const DEFAULT_EVENTS: LevelFilter = LevelFilter::WARN;
 /// let subscriber = tracing_subscriber::registry().with(pollscope::layer());
 /// # drop(subscriber);
 /// ```
-pub fn layer<S>() -> Filtered<Layer, EnvFilter, S>
+pub fn layer<S>() -> Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     crate::state::layer_made();
-    filtered()
+    let mut inner = filtered();
+    if crate::otel::BOUND {
+        inner.inner_mut().source = Some(Source::Bound);
+        span::may_wait();
+    }
+    Layer { inner }
 }
 
-/// The layer and its filter.
-pub(crate) fn filtered<S>() -> Filtered<Layer, EnvFilter, S>
+/// What records, and its filter.
+pub(crate) fn filtered<S>() -> Filtered<Recording, EnvFilter, S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
@@ -56,7 +67,129 @@ where
         }
         None => EnvFilter::new(DEFAULT_FILTER),
     };
-    tracing_subscriber::Layer::with_filter(Layer { events: events() }, filter)
+    let recording = Recording { events: events(), source: None, dispatch: OnceLock::new() };
+    tracing_subscriber::Layer::with_filter(recording, filter)
+}
+
+/// Records what passes its filter; see [`layer()`].
+#[derive(Debug)]
+pub struct Layer<S> {
+    inner: Filtered<Recording, EnvFilter, S>,
+}
+
+impl<S> Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    /// Asks `find` for the ids that another exporter gives a span: for tracing-opentelemetry of any version. Where
+    /// it gives some, that exporter has the span, and pollscope's agent leaves it alone. It is asked as late as
+    /// possible, since asking may begin the span there. With a feature such as `tracing-opentelemetry-0_34` none is needed.
+    ///
+    /// ```ignore
+    /// use opentelemetry::trace::TraceContextExt;
+    /// let layer = pollscope::layer().with_context(|span| {
+    ///     let context = tracing_opentelemetry::get_otel_context(span.id(), span.dispatch())?;
+    ///     let of = context.span().span_context().clone();
+    ///     let (trace, span) = (of.trace_id().to_bytes(), of.span_id().to_bytes());
+    ///     Some(pollscope::SpanContext::new(trace, span, of.trace_flags().to_u8()))
+    /// });
+    /// ```
+    #[must_use]
+    pub fn with_context<F>(mut self, find: F) -> Self
+    where
+        F: Fn(SpanHandle<'_>) -> Option<SpanContext> + Send + Sync + 'static,
+    {
+        self.inner.inner_mut().source = Some(Source::Given(Box::new(find)));
+        span::may_wait();
+        self
+    }
+}
+
+/// Where the ids of spans come from that another exporter has.
+enum Source {
+    /// A minor of tracing-opentelemetry that is a feature of this build.
+    Bound,
+    /// The service's own closure.
+    Given(Box<dyn Fn(SpanHandle<'_>) -> Option<SpanContext> + Send + Sync>),
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Source::Bound => "Bound",
+            Source::Given(_) => "Given",
+        })
+    }
+}
+
+/// All is the inner one's: it is a layer with a filter of its own, and has to look like one.
+impl<S> tracing_subscriber::Layer<S> for Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn on_register_dispatch(&self, dispatch: &Dispatch) {
+        self.inner.on_register_dispatch(dispatch);
+    }
+
+    fn on_layer(&mut self, subscriber: &mut S) {
+        self.inner.on_layer(subscriber);
+    }
+
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        self.inner.register_callsite(metadata)
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, ctx: Context<'_, S>) -> bool {
+        self.inner.enabled(metadata, ctx)
+    }
+
+    fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
+        self.inner.on_new_span(attrs, id, ctx);
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        self.inner.max_level_hint()
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, ctx: Context<'_, S>) {
+        self.inner.on_record(id, values, ctx);
+    }
+
+    fn on_follows_from(&self, id: &Id, follows: &Id, ctx: Context<'_, S>) {
+        self.inner.on_follows_from(id, follows, ctx);
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, ctx: Context<'_, S>) -> bool {
+        self.inner.event_enabled(event, ctx)
+    }
+
+    fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
+        self.inner.on_event(event, ctx);
+    }
+
+    fn on_enter(&self, id: &Id, ctx: Context<'_, S>) {
+        self.inner.on_enter(id, ctx);
+    }
+
+    fn on_exit(&self, id: &Id, ctx: Context<'_, S>) {
+        self.inner.on_exit(id, ctx);
+    }
+
+    fn on_close(&self, id: Id, ctx: Context<'_, S>) {
+        self.inner.on_close(id, ctx);
+    }
+
+    fn on_id_change(&self, old: &Id, new: &Id, ctx: Context<'_, S>) {
+        self.inner.on_id_change(old, new, ctx);
+    }
+
+    unsafe fn downcast_raw(&self, id: TypeId) -> Option<*const ()> {
+        if id == TypeId::of::<Self>() {
+            return Some(std::ptr::from_ref(self).cast());
+        }
+        // SAFETY: it points into what this layer holds, and asks the same of its caller.
+        unsafe { self.inner.downcast_raw(id) }
+    }
 }
 
 /// `POLLSCOPE_EVENTS`.
@@ -70,11 +203,102 @@ fn events() -> LevelFilter {
     })
 }
 
-/// Records what passes its filter; see [`layer()`].
+/// The layer below its filter.
 #[derive(Debug)]
-pub struct Layer {
+pub(crate) struct Recording {
     /// Events of this level and above are recorded.
     events: LevelFilter,
+    source: Option<Source>,
+    /// The subscriber that it is in, for the source.
+    dispatch: OnceLock<WeakDispatch>,
+}
+
+impl Recording {
+    fn find(&self, of: SpanHandle<'_>) -> Option<SpanContext> {
+        match self.source.as_ref()? {
+            Source::Bound => otel::find(of),
+            Source::Given(find) => find(of).filter(SpanContext::is_valid),
+        }
+    }
+
+    /// Settles the ids of a span that waits for them.
+    fn settle(&self, dispatch: &Dispatch, registry: &Registry, id: &Id) -> Option<SpanOf> {
+        let span = registry.span(id)?;
+        // Nothing of it may be held while its exporter looks at it, too.
+        let (context, parent) = {
+            let extensions = span.extensions();
+            let open = extensions.get::<OpenSpan>()?;
+            (open.context(), open.waiting_under())
+        };
+        if context.later == 0 {
+            return Some(context);
+        }
+        let found = self.find(SpanHandle { id, dispatch });
+        let parent = match parent {
+            Some(parent) if parent.later != 0 => {
+                self.settle(dispatch, registry, &Id::from_u64(parent.later)).or(Some(parent))
+            }
+            parent => parent,
+        };
+        let extensions = span.extensions();
+        let open = extensions.get::<OpenSpan>()?;
+        recorder::with(|r| open.settle(r, found, parent));
+        Some(open.context())
+    }
+
+    /// The same inside of a subscriber's call, if it waits.
+    fn settle_here<S>(&self, id: &Id, ctx: &Context<'_, S>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let waits = |span: &SpanRef<'_, S>| {
+            span.extensions().get::<OpenSpan>().is_some_and(|open| open.context().later != 0)
+        };
+        if self.source.is_some()
+            && ctx.span(id).is_some_and(|span| waits(&span))
+            && let Some(dispatch) = self.dispatch.get().and_then(WeakDispatch::upgrade)
+            && let Some(registry) = dispatch.downcast_ref::<Registry>()
+        {
+            self.settle(&dispatch, registry, id);
+        }
+    }
+}
+
+impl Recording {
+    /// Gives a span's own exporter our numbers, at its end.
+    fn tell<S>(&self, id: &Id, span: &SpanRef<'_, S>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        if !matches!(self.source, Some(Source::Bound)) {
+            return;
+        }
+        let told = {
+            let extensions = span.extensions();
+            let open = extensions.get::<OpenSpan>().filter(|open| open.has(flags::FOREIGN));
+            open.and_then(|open| recorder::with(|r| open.told(r)))
+        };
+        if let (Some(told), Some(dispatch)) = (told, self.dispatch.get().and_then(WeakDispatch::upgrade)) {
+            otel::tell(SpanHandle { id, dispatch: &dispatch }, &told);
+        }
+    }
+}
+
+/// tokio's own spans are no spans of the service, whatever the filter.
+fn is_tokios(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with("tokio") && metadata.name().starts_with("runtime.")
+}
+
+/// The current span waits for its ids, and somebody needs them.
+#[cold]
+pub(crate) fn settle_current(current: SpanOf) {
+    let id = Id::from_u64(current.later);
+    tracing::dispatcher::get_default(|dispatch| settle_in(dispatch, &id));
+}
+
+fn settle_in(dispatch: &Dispatch, id: &Id) -> Option<SpanOf> {
+    let (dispatch, registry, id) = scoped::home(dispatch, id)?;
+    dispatch.downcast_ref::<Recording>()?.settle(dispatch, registry, &id)
 }
 
 /// Fields of a span or event, formatted.
@@ -137,30 +361,41 @@ fn callsite(r: &mut recorder::Recorder, metadata: &'static Metadata<'static>, wh
 }
 
 /// The context of one of tracing's spans, if it is recorded.
-fn context_of<S>(id: &Id, ctx: &Context<'_, S>) -> Option<SpanContext>
+fn context_of<S>(id: &Id, ctx: &Context<'_, S>) -> Option<SpanOf>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     ctx.span(&scoped::own_id(id))?.extensions().get::<OpenSpan>().map(OpenSpan::context)
 }
 
-impl<S> tracing_subscriber::Layer<S> for Layer
+impl<S> tracing_subscriber::Layer<S> for Recording
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
+    fn on_register_dispatch(&self, dispatch: &Dispatch) {
+        let _ = self.dispatch.set(dispatch.downgrade());
+    }
+
     fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
-        if !crate::state::is_recording() {
+        if !crate::state::is_recording() || is_tokios(attrs.metadata()) || spans() == Spans::Off {
             return;
         }
         let mut fields = Fields::default();
         attrs.record(&mut fields);
         let explicit = attrs.parent().and_then(|parent| context_of(parent, &ctx));
+        // Its exporter knows parents that are tracing's alone.
+        let orphan = self.source.is_some() && ctx.span(id).is_some_and(|span| span.parent().is_none());
         let open = recorder::with(|r| {
             let now = sys::tick();
             let parent = if attrs.is_contextual() { r.entered.last().copied() } else { explicit };
             let callsite = callsite(r, attrs.metadata(), 2);
             let task = r.frame.task;
-            let span = OpenSpan::open_under(r, parent, None, callsite, 0, source::CODE, task, now);
+            let span = match self.source {
+                Some(_) if spans() == Spans::Join => {
+                    OpenSpan::open_waiting(r, parent, (id.into_u64(), orphan), callsite, task, now)
+                }
+                _ => OpenSpan::open_under(r, parent, None, callsite, 0, source::CODE, task, now),
+            };
             for (key, value) in &fields.0 {
                 attribute::of_span(r, &span, key, value, now);
             }
@@ -224,10 +459,13 @@ where
         if let Some(open) = span.extensions().get::<OpenSpan>() {
             recorder::with(|r| open.exit(r));
         }
+        self.settle_here(id, &ctx);
     }
 
     fn on_close(&self, id: Id, ctx: Context<'_, S>) {
         let Some(span) = ctx.span(&id) else { return };
+        self.settle_here(&id, &ctx);
+        self.tell(&id, &span);
         let Some(open) = span.extensions_mut().remove::<OpenSpan>() else { return };
         if recorder::with(|r| open.close(r, 0)).is_none() {
             open.abandon();
@@ -236,9 +474,10 @@ where
 }
 
 /// The context of one of tracing's spans, as its subscriber knows it.
-pub(crate) fn context_in(dispatch: &tracing::Dispatch, id: &Id) -> Option<SpanContext> {
-    let (registry, id) = scoped::registry(dispatch, id)?;
-    registry.span(&id)?.extensions().get::<OpenSpan>().map(OpenSpan::context)
+pub(crate) fn context_in(dispatch: &tracing::Dispatch, id: &Id) -> Option<SpanOf> {
+    let (home, registry, own) = scoped::home(dispatch, id)?;
+    let context = registry.span(&own)?.extensions().get::<OpenSpan>().map(OpenSpan::context)?;
+    if context.later != 0 { settle_in(home, &own) } else { Some(context) }
 }
 
 /// Gives a tracing span a parent in another process, before it is entered.
@@ -249,7 +488,7 @@ pub(crate) fn attach(
     carried: Option<crate::http::Carried>,
 ) {
     span.with_subscriber(|(id, dispatch)| {
-        let Some((registry, id)) = scoped::registry(dispatch, id) else { return };
+        let Some((_, registry, id)) = scoped::home(dispatch, id) else { return };
         let Some(span) = registry.span(&id) else { return };
         if let Some(open) = span.extensions().get::<OpenSpan>() {
             recorder::with(|r| open.attach(r, remote));

@@ -26,13 +26,17 @@ pub mod http;
 #[cfg(feature = "tracing")]
 mod layer;
 #[cfg(feature = "tracing")]
+mod otel;
+#[cfg(feature = "tracing")]
 mod scoped;
 
-pub use config::Config;
+pub use config::{Config, Spans};
 #[cfg(feature = "hyper")]
 pub use executor::Executor;
 #[cfg(feature = "tracing")]
 pub use layer::{Layer, layer};
+#[cfg(feature = "tracing")]
+pub use otel::{SpanContext, SpanHandle};
 #[cfg(feature = "macros")]
 pub use pollscope_macros::{instrument, main};
 pub use runtime::{RuntimeBuilder, runtime};

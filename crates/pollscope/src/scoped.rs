@@ -8,7 +8,7 @@
 //! How the global one is noticed: a new `Dispatch` asks all living subscribers for their interest in all call
 //! sites again. What the global one is, only a thread without a scoped default can see.
 
-use crate::layer::{Layer, filtered};
+use crate::layer::{Recording, filtered};
 use crate::state;
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -29,7 +29,7 @@ use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Registry};
 
-type Inner = Layered<Filtered<Layer, EnvFilter, Registry>, Registry>;
+type Inner = Layered<Filtered<Recording, EnvFilter, Registry>, Registry>;
 
 /// See the module.
 pub(crate) struct Scoped {
@@ -161,7 +161,7 @@ fn look_from_a_fresh_thread() {
 /// There is a global one.
 #[cold]
 fn note(global: Dispatch) {
-    let ours = global.downcast_ref::<Layer>().is_some();
+    let ours = global.downcast_ref::<Recording>().is_some();
     if GLOBAL.set(global).is_ok() {
         if !ours {
             state::foreign_subscriber();
@@ -191,14 +191,15 @@ fn tagged(id: &Id) -> Id {
     Id::from_u64(id.into_u64() | OURS)
 }
 
-/// The registry that holds a span, and its id there.
-pub(crate) fn registry<'a>(dispatch: &'a Dispatch, id: &Id) -> Option<(&'a Registry, Id)> {
+/// The subscriber that a span belongs to, the registry that holds it, and its id there.
+pub(crate) fn home<'a>(dispatch: &'a Dispatch, id: &Id) -> Option<(&'a Dispatch, &'a Registry, Id)> {
     let Some(scoped) = dispatch.downcast_ref::<Scoped>() else {
-        return Some((dispatch.downcast_ref()?, id.clone()));
+        return Some((dispatch, dispatch.downcast_ref()?, id.clone()));
     };
-    match untagged(id) {
-        Some(id) => Some((scoped.registry()?, id)),
-        None => Some((GLOBAL.get()?.downcast_ref()?, id.clone())),
+    match (untagged(id), GLOBAL.get()) {
+        (Some(id), _) => Some((dispatch, scoped.registry()?, id)),
+        (None, Some(global)) => Some((global, global.downcast_ref()?, id.clone())),
+        (None, None) => None,
     }
 }
 

@@ -21,7 +21,8 @@ use pollscope_wire::record::{self, Totals, kind, span as flags};
 use pollscope_wire::session::SpanSlot;
 use pollscope_wire::table::KeyDef;
 use pollscope_wire::{seq, sys};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// A parent in another process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +39,13 @@ pub(crate) struct OpenSpan {
     slot: Option<(u32, SpanSlot)>,
     trace_high: AtomicU64,
     trace_low: AtomicU64,
-    span_id: u64,
+    span_id: AtomicU64,
     parent_id: AtomicU64,
     flags: AtomicU32,
+    /// Tracing's id, as long as its ids are not known; else 0.
+    later: AtomicU64,
+    /// What goes with that.
+    waits: Option<Box<Waits>>,
     /// The task that it runs in: where it was opened, or, if that is another, where it was first entered.
     task: AtomicU64,
     scheduled_at_open: AtomicU64,
@@ -51,6 +56,37 @@ pub(crate) struct OpenSpan {
     scheduled_at_exit: AtomicU64,
     attributes: AtomicU32,
     dropped: AtomicU32,
+}
+
+/// What a span knows that waits for its ids.
+#[derive(Default)]
+struct Waits {
+    parent: Option<Context>,
+    remote: OnceLock<RemoteParent>,
+    /// It has no parent among tracing's spans, but was opened within one of ours: that one is linked to it.
+    linked: bool,
+}
+
+/// Whether any span may wait for its ids.
+static MAY_WAIT: AtomicBool = AtomicBool::new(false);
+
+/// From now on spans may wait for their ids.
+#[cfg(feature = "tracing")]
+pub(crate) fn may_wait() {
+    MAY_WAIT.store(true, Ordering::Relaxed);
+}
+
+/// Gives the current span the ids that it may wait for, since somebody is about to need them. Not to be called
+/// inside of a subscriber's call.
+#[inline]
+pub(crate) fn settle_current() {
+    #[cfg(feature = "tracing")]
+    if MAY_WAIT.load(Ordering::Relaxed)
+        && let Some(Some(current)) = crate::recorder::with(|r| r.entered.last().copied())
+        && current.later != 0
+    {
+        crate::layer::settle_current(current);
+    }
 }
 
 static GENERATIONS: Generations = Generations::new();
@@ -83,6 +119,35 @@ impl OpenSpan {
         task: u64,
         now: u64,
     ) -> OpenSpan {
+        OpenSpan::open_with(r, parent, remote, None, callsite, name, source, task, now)
+    }
+
+    /// Opens a span of `tracing` whose ids another exporter may have. `linked`: that one sees no parent of it.
+    #[cfg(feature = "tracing")]
+    pub fn open_waiting(
+        r: &mut Recorder,
+        parent: Option<Context>,
+        (id, linked): (u64, bool),
+        callsite: u32,
+        task: u64,
+        now: u64,
+    ) -> OpenSpan {
+        let waits = Some((id, Waits { parent, linked, ..Waits::default() }));
+        OpenSpan::open_with(r, parent, None, waits, callsite, 0, record::source::CODE, task, now)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "what a span is made of, in one place")]
+    fn open_with(
+        r: &mut Recorder,
+        parent: Option<Context>,
+        remote: Option<RemoteParent>,
+        waits: Option<(u64, Waits)>,
+        callsite: u32,
+        name: u32,
+        source: u8,
+        task: u64,
+        now: u64,
+    ) -> OpenSpan {
         let session = r.global.session;
         let slot = r.take_span().and_then(|number| Some((number, session.span(number)?)));
         let local = match slot {
@@ -107,6 +172,8 @@ impl OpenSpan {
         let mut bits = flags::IDS;
         bits |= if sampled { flags::SAMPLED } else { 0 };
         bits |= if is_remote { flags::REMOTE_PARENT } else { 0 };
+        let (trace, parent_id, bits) =
+            if waits.is_some() { (0, 0, flags::IDS_LATER) } else { (trace, parent_id, bits) };
         let open = record::SpanOpen {
             span: local,
             parent: parent.map_or(0, |parent| parent.local),
@@ -115,7 +182,7 @@ impl OpenSpan {
             task,
             source,
         };
-        let span_id = ids::otel_span_id(seed, local);
+        let span_id = if waits.is_some() { 0 } else { ids::otel_span_id(seed, local) };
         let scheduled_at_open = r.frame.scheduled;
         if let Some((_, slot)) = slot {
             seq::write(&slot[span::SEQ], || {
@@ -144,9 +211,11 @@ impl OpenSpan {
             slot,
             trace_high: AtomicU64::new((trace >> 64) as u64),
             trace_low: AtomicU64::new(trace as u64),
-            span_id,
+            span_id: AtomicU64::new(span_id),
             parent_id: AtomicU64::new(parent_id),
             flags: AtomicU32::new(bits as u32),
+            later: AtomicU64::new(waits.as_ref().map_or(0, |(id, _)| *id)),
+            waits: waits.map(|(_, waits)| Box::new(waits)),
             task: AtomicU64::new(task),
             scheduled_at_open: AtomicU64::new(scheduled_at_open),
             depth: AtomicU32::new(0),
@@ -184,14 +253,104 @@ impl OpenSpan {
         Context {
             local: self.open.span,
             trace: self.trace(),
-            span: self.span_id,
+            span: self.span_id.load(Ordering::Relaxed),
             sampled: self.has(flags::SAMPLED),
+            later: self.later.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The parent that it was opened under, while it waits for its ids.
+    #[cfg(feature = "tracing")]
+    pub fn waiting_under(&self) -> Option<Context> {
+        self.waits.as_ref().filter(|_| self.later.load(Ordering::Relaxed) != 0)?.parent
+    }
+
+    /// Gives it the ids that it waits for: those of its exporter, or our own if that has none for it.
+    #[cfg(feature = "tracing")]
+    pub fn settle(&self, r: &mut Recorder, found: Option<crate::otel::SpanContext>, parent: Option<Context>) {
+        let (Some(waits), false) = (&self.waits, self.later.load(Ordering::Relaxed) == 0) else { return };
+        let local = self.open.span;
+        let seed = r.global.session.seed();
+        let sampler = r.global.sampler;
+        let own = ids::otel_span_id(seed, local);
+        let (trace, span, parent_id, bits, sampled) = match (found, parent, waits.remote.get()) {
+            (Some(found), ..) => (found.trace_id, found.span_id, 0, flags::FOREIGN, found.flags & 1 == 1),
+            (None, _, Some(remote)) => {
+                let sampled = sampler.with_parent(remote.sampled, remote.trace);
+                (remote.trace, own, remote.span, flags::REMOTE_PARENT, sampled)
+            }
+            (None, Some(parent), None) if parent.trace != 0 => {
+                (parent.trace, own, parent.span, 0, parent.sampled)
+            }
+            _ => {
+                let trace = ids::otel_trace_id(seed, local);
+                (trace, own, 0, 0, sampler.root(trace))
+            }
+        };
+        let bits = bits | flags::IDS | if sampled { flags::SAMPLED } else { 0 };
+        self.trace_high.store((trace >> 64) as u64, Ordering::Relaxed);
+        self.trace_low.store(trace as u64, Ordering::Relaxed);
+        self.span_id.store(span, Ordering::Relaxed);
+        self.parent_id.store(parent_id, Ordering::Relaxed);
+        self.flags.fetch_and(!(flags::IDS_LATER as u32), Ordering::Relaxed);
+        self.mark(bits);
+        // Whoever finds that it waits no more finds its ids.
+        self.later.store(0, Ordering::Release);
+        self.tell_ids(r, trace, parent_id);
+        if found.is_some() && waits.linked && parent.is_some_and(|parent| parent.trace != trace) {
+            let of = parent.map_or(0, |parent| parent.local);
+            let body = [of, local, trace as u64, (trace >> 64) as u64, span];
+            r.handle.span.write(kind::LINK, 0, sys::tick(), &body);
+        }
+        let context = self.context();
+        r.entered.iter_mut().filter(|entered| entered.local == local).for_each(|entered| *entered = context);
+    }
+
+    /// Shows ids that came after it was opened, in its slot and by a record.
+    #[cfg(feature = "tracing")]
+    fn tell_ids(&self, r: &mut Recorder, trace: u128, parent: u64) {
+        let (bits, span) = (self.flags.load(Ordering::Relaxed), self.span_id.load(Ordering::Relaxed));
+        if let Some((_, slot)) = self.slot {
+            seq::write(&slot[span::SEQ], || {
+                slot[span::TRACE].store(trace as u64, Ordering::Relaxed);
+                slot[span::TRACE + 1].store((trace >> 64) as u64, Ordering::Relaxed);
+                slot[span::SPAN_ID].store(span, Ordering::Relaxed);
+                slot[span::PARENT_ID].store(parent, Ordering::Relaxed);
+                slot[span::FLAGS].store(bits as u64, Ordering::Relaxed);
+            });
+        }
+        let body = [self.open.span, trace as u64, (trace >> 64) as u64, span, parent];
+        r.handle.span.write(kind::SPAN_IDS, bits as u16, sys::tick(), &body);
+    }
+
+    /// How its time was spent until now, in nanoseconds, for its own exporter.
+    #[cfg(feature = "tracing")]
+    pub fn told(&self, r: &Recorder) -> crate::otel::Told {
+        let now = sys::tick();
+        let (ended, busy, scheduled) = self.times(now);
+        let duration = ended.saturating_sub(self.opened);
+        let busy = busy.min(duration);
+        let cut = scheduled.min(duration - busy);
+        crate::otel::Told {
+            busy: r.global.nanos(busy),
+            scheduled: r.global.nanos(cut),
+            idle: r.global.nanos(duration - busy - cut),
+            polls: self.entered.load(Ordering::Relaxed),
+            estimated: self.has(flags::ESTIMATED) || cut != scheduled,
+            task: self.task.load(Ordering::Relaxed) & ID_MASK,
         }
     }
 
     /// Gives it a parent in another process, before it has children.
     #[cfg(all(feature = "tracing", feature = "tower"))]
     pub fn attach(&self, r: &mut Recorder, remote: RemoteParent) {
+        if self.later.load(Ordering::Relaxed) != 0 {
+            // Its exporter may know better.
+            if let Some(waits) = &self.waits {
+                let _ = waits.remote.set(remote);
+            }
+            return;
+        }
         let sampled = r.global.sampler.with_parent(remote.sampled, remote.trace);
         self.trace_high.store((remote.trace >> 64) as u64, Ordering::Relaxed);
         self.trace_low.store(remote.trace as u64, Ordering::Relaxed);
@@ -199,17 +358,7 @@ impl OpenSpan {
         let old = self.flags.load(Ordering::Relaxed) & !(flags::SAMPLED as u32);
         let bits = old | flags::REMOTE_PARENT as u32 | if sampled { flags::SAMPLED as u32 } else { 0 };
         self.flags.store(bits, Ordering::Relaxed);
-        if let Some((_, slot)) = self.slot {
-            seq::write(&slot[span::SEQ], || {
-                slot[span::TRACE].store(remote.trace as u64, Ordering::Relaxed);
-                slot[span::TRACE + 1].store((remote.trace >> 64) as u64, Ordering::Relaxed);
-                slot[span::PARENT_ID].store(remote.span, Ordering::Relaxed);
-                slot[span::FLAGS].store(bits as u64, Ordering::Relaxed);
-            });
-        }
-        let body =
-            [self.open.span, remote.trace as u64, (remote.trace >> 64) as u64, self.span_id, remote.span];
-        r.handle.span.write(kind::SPAN_IDS, bits as u16, sys::tick(), &body);
+        self.tell_ids(r, remote.trace, remote.span);
     }
 
     /// Links another span.
@@ -324,6 +473,12 @@ impl OpenSpan {
     }
 
     fn close_at(&self, r: &mut Recorder, now: u64, status: u16) {
+        let (ended, busy, scheduled) = self.times(now);
+        self.end(r, now, ended, busy, scheduled, self.entered.load(Ordering::Relaxed), status);
+    }
+
+    /// When it ended if it is closed now, and its busy and scheduled time.
+    fn times(&self, now: u64) -> (u64, u64, u64) {
         let entered = self.entered.load(Ordering::Relaxed);
         let (ended, busy) = match (entered, self.depth.load(Ordering::Relaxed)) {
             (0, _) => (now, 0),
@@ -333,8 +488,7 @@ impl OpenSpan {
         };
         let grown = self.scheduled_at_exit.load(Ordering::Relaxed);
         let grown = grown.saturating_sub(self.scheduled_at_open.load(Ordering::Relaxed));
-        let scheduled = if self.has(flags::ESTIMATED) { 0 } else { grown };
-        self.end(r, now, ended, busy, scheduled, entered, status);
+        (ended, busy, if self.has(flags::ESTIMATED) { 0 } else { grown })
     }
 
     /// Gives it up where its end cannot be written: on a thread that is not recorded, or past its end. Its slot is
@@ -392,7 +546,7 @@ impl OpenSpan {
             dropped: self.dropped.load(Ordering::Relaxed),
             ids: record::SpanIds {
                 trace: self.trace(),
-                span: self.span_id,
+                span: self.span_id.load(Ordering::Relaxed),
                 parent: self.parent_id.load(Ordering::Relaxed),
             },
         };

@@ -58,6 +58,12 @@ impl Global {
         (ns as f64 * self.ticks_per_ns) as u64
     }
 
+    /// So many ticks in nanoseconds, about.
+    #[cfg(feature = "tracing")]
+    pub fn nanos(&self, ticks: u64) -> u64 {
+        (ticks as f64 / self.ticks_per_ns) as u64
+    }
+
     /// Says once of each kind that something was refused. The counters stand in the session.
     #[cold]
     pub fn tell_refusals(&self) {

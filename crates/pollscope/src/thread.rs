@@ -149,6 +149,7 @@ struct Run {
 impl Job {
     /// A job started here and now. `detached`: in no trace.
     pub fn queue(name: &str, location: &'static Location<'static>, detached: bool) -> Option<Job> {
+        crate::span::settle_current();
         recorder::with(|r| {
             let now = sys::tick();
             let key = job_key(r, name, location);

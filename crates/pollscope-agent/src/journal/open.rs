@@ -19,8 +19,8 @@ pub type Open = HashMap<SessionId, Vec<OpenSpan>>;
 pub struct Entry {
     session: String,
     span: u64,
-    /// Trace, span, parent (0: none), and two truth values.
-    ids: Option<(String, u64, u64, bool, bool)>,
+    /// Trace, span, parent (0: none); whether that is remote, the trace sampled, the span foreign.
+    ids: Option<(String, u64, u64, bool, bool, bool)>,
     /// First and last time of each.
     attributes: Vec<(u64, u64, Field)>,
     seen: u32,
@@ -121,7 +121,7 @@ impl Entry {
     fn of(session: SessionId, span: &OpenSpan) -> Entry {
         let ids = span.known_ids().map(|ids| {
             let parent = ids.parent.map_or(0, |parent| parent.0);
-            (ids.trace.to_string(), ids.span.0, parent, ids.parent_remote, ids.sampled)
+            (ids.trace.to_string(), ids.span.0, parent, ids.parent_remote, ids.sampled, ids.foreign)
         });
         let attributes = span.attributes.iter();
         let links = span.links.iter().map(|link| match link {
@@ -145,7 +145,7 @@ impl Entry {
 
     fn span(self) -> Option<(SessionId, OpenSpan)> {
         let number = |text: &str| u128::from_str_radix(text, 16).ok();
-        let ids = self.ids.and_then(|(trace, span, parent, parent_remote, sampled)| {
+        let ids = self.ids.and_then(|(trace, span, parent, parent_remote, sampled, foreign)| {
             let parent = (parent != 0).then_some(SpanId(parent));
             Some(SpanIds {
                 trace: TraceId(number(&trace)?),
@@ -153,6 +153,7 @@ impl Entry {
                 parent,
                 parent_remote,
                 sampled,
+                foreign,
             })
         });
         let timed = |(first, last, field): (u64, u64, Field)| TimedAttribute {
@@ -234,6 +235,7 @@ mod tests {
             parent: Some(SpanId(4)),
             parent_remote: true,
             sampled: true,
+            foreign: true,
         };
         let mut facts = vec![
             Event::SessionBegan(SessionInfo::default()),

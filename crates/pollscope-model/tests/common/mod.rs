@@ -94,6 +94,7 @@ pub fn ids(trace: u128, span: u64, parent: u64) -> SpanIds {
         parent: (parent != 0).then_some(SpanId(parent)),
         parent_remote: false,
         sampled: true,
+        foreign: false,
     }
 }
 

@@ -87,6 +87,7 @@ pub fn ids(span: u64, parent: Option<u64>) -> SpanIds {
         parent: parent.map(|parent| SpanId(0x100 + parent)),
         parent_remote: false,
         sampled: true,
+        foreign: false,
     }
 }
 

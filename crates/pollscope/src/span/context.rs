@@ -10,6 +10,8 @@ pub struct Context {
     pub(crate) trace: u128,
     pub(crate) span: u64,
     pub(crate) sampled: bool,
+    /// Tracing's id of a span whose ids are not known yet; else 0.
+    pub(crate) later: u64,
 }
 
 /// The current span and task, as [`current`] found them.
@@ -69,6 +71,7 @@ impl Current {
 
 /// The current span and task of this thread. Allocates nothing.
 pub fn current() -> Current {
+    super::settle_current();
     recorder::with(|r| {
         let span = r.entered.last();
         Current {

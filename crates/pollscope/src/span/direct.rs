@@ -80,6 +80,10 @@ impl DirectSpan {
         parent: Parent,
         fields: &[(&'static str, FieldValue<'_>)],
     ) -> DirectSpan {
+        if crate::config::spans() == crate::Spans::Off {
+            return DirectSpan::NONE;
+        }
+        super::settle_current();
         let open = recorder::with(|r| {
             let now = sys::tick();
             let id = callsite.id(r, 2);
@@ -102,6 +106,7 @@ impl DirectSpan {
         remote: Option<RemoteParent>,
         fields: &[(&'static str, FieldValue<'_>)],
     ) -> DirectSpan {
+        super::settle_current();
         let open = recorder::with(|r| {
             let now = sys::tick();
             let id = request_callsite(r, location);

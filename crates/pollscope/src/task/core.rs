@@ -52,6 +52,7 @@ impl Task {
 
     /// The same for a task whose span is already open: a request.
     pub fn begin_with<F>(birth: &Birth<'_>, span: Option<OpenSpan>) -> Option<Arc<Task>> {
+        crate::span::settle_current();
         recorder::with(|r| {
             let Some(number) = r.take_task() else {
                 r.global.session.count(Counter::TasksRefused);
