@@ -16,6 +16,7 @@ use pollscope_wire::table::CallsiteDef;
 use std::any::TypeId;
 use std::fmt;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::dispatcher::WeakDispatch;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -67,7 +68,8 @@ where
         }
         None => EnvFilter::new(DEFAULT_FILTER),
     };
-    let recording = Recording { events: events(), source: None, dispatch: OnceLock::new() };
+    let recording =
+        Recording { events: events(), source: None, dispatch: OnceLock::new(), late: AtomicBool::new(false) };
     tracing_subscriber::Layer::with_filter(recording, filter)
 }
 
@@ -211,6 +213,8 @@ pub(crate) struct Recording {
     source: Option<Source>,
     /// The subscriber that it is in, for the source.
     dispatch: OnceLock<WeakDispatch>,
+    /// The source no longer knows spans that close.
+    late: AtomicBool,
 }
 
 impl Recording {
@@ -278,8 +282,14 @@ impl Recording {
             let open = extensions.get::<OpenSpan>().filter(|open| open.has(flags::FOREIGN));
             open.and_then(|open| recorder::with(|r| open.told(r)))
         };
-        if let (Some(told), Some(dispatch)) = (told, self.dispatch.get().and_then(WeakDispatch::upgrade)) {
-            otel::tell(SpanHandle { id, dispatch: &dispatch }, &told);
+        if let (Some(told), Some(dispatch)) = (told, self.dispatch.get().and_then(WeakDispatch::upgrade))
+            && !otel::tell(SpanHandle { id, dispatch: &dispatch }, &told)
+            && !self.late.swap(true, Ordering::Relaxed)
+        {
+            say(format_args!(
+                "the OpenTelemetry layer lets go of a span before pollscope can tell it how its time was spent: \
+                 put .with(pollscope::layer()) before it"
+            ));
         }
     }
 }
@@ -464,9 +474,15 @@ where
 
     fn on_close(&self, id: Id, ctx: Context<'_, S>) {
         let Some(span) = ctx.span(&id) else { return };
-        self.settle_here(&id, &ctx);
+        if !self.late.load(Ordering::Relaxed) {
+            self.settle_here(&id, &ctx);
+        }
         self.tell(&id, &span);
         let Some(open) = span.extensions_mut().remove::<OpenSpan>() else { return };
+        if open.context().later != 0 && self.late.load(Ordering::Relaxed) {
+            // Its exporter has it, under ids that nobody can tell any more.
+            return open.abandon();
+        }
         if recorder::with(|r| open.close(r, 0)).is_none() {
             open.abandon();
         }

@@ -97,13 +97,18 @@ pub(crate) fn find(of: SpanHandle<'_>) -> Option<SpanContext> {
     None
 }
 
-/// Gives the span's own exporter our numbers, before the span ends there.
-pub(crate) fn tell(of: SpanHandle<'_>, told: &Told) {
+/// Gives the span's own exporter our numbers, before the span ends there. Whether that knew the span.
+pub(crate) fn tell(of: SpanHandle<'_>, told: &Told) -> bool {
     let _ = (of, told);
     #[cfg(feature = "tracing-opentelemetry-0_34")]
-    with_0_34::tell(of, told);
+    if with_0_34::tell(of, told) {
+        return true;
+    }
     #[cfg(feature = "tracing-opentelemetry-0_33")]
-    with_0_33::tell(of, told);
+    if with_0_33::tell(of, told) {
+        return true;
+    }
+    false
 }
 
 /// Whether any minor is bound.
@@ -131,11 +136,11 @@ macro_rules! bind {
                 found.is_valid().then_some(found)
             }
 
-            pub fn tell(of: SpanHandle<'_>, told: &Told) {
-                let Some(context) = $layer::get_otel_context(of.id, of.dispatch) else { return };
+            pub fn tell(of: SpanHandle<'_>, told: &Told) -> bool {
+                let Some(context) = $layer::get_otel_context(of.id, of.dispatch) else { return false };
                 let span = context.span();
                 if !span.is_recording() {
-                    return;
+                    return true;
                 }
                 for (key, value) in told.numbers() {
                     span.set_attribute(KeyValue::new(key, value));
@@ -143,6 +148,7 @@ macro_rules! bind {
                 if told.estimated {
                     span.set_attribute(KeyValue::new("pollscope.estimated", true));
                 }
+                true
             }
         }
     };

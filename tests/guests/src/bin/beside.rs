@@ -1,0 +1,121 @@
+//! A service with an OpenTelemetry layer of its own: `beside KIND`. At its end it prints what that exported, a line
+//! a span: name, trace, span, parent, and the keys of its `pollscope.*` attributes.
+
+use std::time::Duration;
+use tracing::{Instrument, info_span};
+use tracing_subscriber::prelude::*;
+
+#[pollscope::main(worker_threads = 2, service = "beside")]
+async fn main() {
+    match std::env::args().nth(1).as_deref() {
+        Some("bound") => newest::run(true, None).await,
+        Some("given") => newest::run(true, Some(())).await,
+        Some("wrong_order") => newest::run(false, None).await,
+        Some("older") => older::run(true, None).await,
+        other => panic!("no kind {other:?}"),
+    }
+}
+
+/// A request, a task spawned in it with spans of its own, and one that nobody asked for.
+async fn work() {
+    let request = async {
+        info_span!("parse").in_scope(|| ());
+        let task = pollscope::spawn_named("lookup", async {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            let query = async {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                info_span!("row").in_scope(|| ());
+            };
+            query.instrument(info_span!("query")).await;
+        });
+        task.await.expect("it ends");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    let span = info_span!("request", otel.kind = "server");
+    println!("current {}", told(&span).await);
+    request.instrument(span).await;
+    let never_entered = info_span!("never_entered");
+    drop(never_entered);
+}
+
+/// What `current()` says in a span.
+async fn told(span: &tracing::Span) -> String {
+    span.in_scope(|| {
+        let current = pollscope::current();
+        let (trace, span) = (current.trace_id().unwrap_or(0), current.span_id().unwrap_or(0));
+        format!("{trace:032x} {span:016x} {}", current.sampled())
+    })
+}
+
+/// The same with each minor of OpenTelemetry.
+macro_rules! with {
+    ($module:ident, $api:ident, $sdk:ident, $layer:ident) => {
+        mod $module {
+            use super::*;
+            use $api::Context;
+            use $api::trace::{
+                SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TracerProvider as _,
+            };
+            use $layer::OpenTelemetrySpanExt;
+            use $sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
+
+            pub async fn run(ours_first: bool, given: Option<()>) {
+                let exporter = InMemorySpanExporter::default();
+                let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
+                let tracer = provider.tracer("beside");
+                let mut ours = pollscope::layer();
+                if given.is_some() {
+                    ours = ours.with_context(|span| {
+                        let context = $layer::get_otel_context(span.id(), span.dispatch())?;
+                        let of = context.span().span_context().clone();
+                        let (trace, span) = (of.trace_id().to_bytes(), of.span_id().to_bytes());
+                        Some(pollscope::SpanContext::new(trace, span, of.trace_flags().to_u8()))
+                    });
+                }
+                if ours_first {
+                    tracing_subscriber::registry()
+                        .with(ours)
+                        .with($layer::layer().with_tracer(tracer))
+                        .init();
+                } else {
+                    tracing_subscriber::registry()
+                        .with($layer::layer().with_tracer(tracer))
+                        .with(pollscope::layer())
+                        .init();
+                }
+                work().await;
+                // A parent that comes from afar, set before the span is entered, as web frameworks' layers do.
+                for (trace, flags) in [(0xabc, TraceFlags::SAMPLED), (0xdef, TraceFlags::default())] {
+                    let parent = SpanContext::new(
+                        TraceId::from(trace),
+                        SpanId::from(7),
+                        flags,
+                        true,
+                        Default::default(),
+                    );
+                    let span = info_span!("from_afar");
+                    span.set_parent(Context::new().with_remote_span_context(parent))
+                        .expect("it did not begin");
+                    let task = async { pollscope::spawn_named("after", async {}).await.expect("it ends") };
+                    task.instrument(span).await;
+                }
+                provider.force_flush().expect("it is all in memory");
+                for span in exporter.get_finished_spans().expect("they can be read") {
+                    let keys = span.attributes.iter().map(|of| of.key.as_str());
+                    let mut ours: Vec<&str> = keys.filter(|key| key.starts_with("pollscope.")).collect();
+                    ours.sort_unstable();
+                    println!(
+                        "span {} {} {} {} {}",
+                        span.name,
+                        span.span_context.trace_id(),
+                        span.span_context.span_id(),
+                        span.parent_span_id,
+                        ours.join(",")
+                    );
+                }
+            }
+        }
+    };
+}
+with!(newest, opentelemetry, opentelemetry_sdk, tracing_opentelemetry);
+with!(older, opentelemetry_0_32, opentelemetry_sdk_0_32, tracing_opentelemetry_0_33);

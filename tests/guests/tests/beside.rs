@@ -1,0 +1,185 @@
+//! Beside a tracing-opentelemetry layer each span has one exporter, and all hang together.
+
+use pollscope_collect::{Collector, Options};
+use pollscope_model::event::{SpanId, SpanSource, TraceId};
+use pollscope_model::span::FinishedSpan;
+use pollscope_model::{Limits, Model};
+use pollscope_testkit::Place;
+use std::collections::HashMap;
+use std::process::Command;
+
+/// A span as the SDK exported it.
+#[derive(Debug)]
+struct Theirs {
+    name: String,
+    trace: TraceId,
+    span: SpanId,
+    parent: Option<SpanId>,
+    told: Vec<String>,
+}
+
+struct Ran {
+    /// What `current()` said in the request.
+    current: String,
+    theirs: Vec<Theirs>,
+    ours: Vec<FinishedSpan>,
+    said: String,
+}
+
+fn run(kind: &str, environment: &[(&str, &str)]) -> Ran {
+    let place = Place::new();
+    let output = Command::new(env!("CARGO_BIN_EXE_beside"))
+        .arg(kind)
+        .env("POLLSCOPE_DIR", place.path())
+        .envs(environment.iter().copied())
+        .output()
+        .expect("it starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it is text");
+    let (told, said) = (text(output.stdout), text(output.stderr));
+    assert!(output.status.success(), "{kind}: {}\n{told}\n{said}", output.status);
+    let number = |text: &str| u64::from_str_radix(text, 16).expect("it is a number");
+    let (mut current, mut theirs) = (String::new(), Vec::new());
+    for line in told.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["current", ..] => line.trim_start_matches("current ").clone_into(&mut current),
+            ["span", name, trace, span, parent, told] => theirs.push(Theirs {
+                name: name.to_owned(),
+                trace: TraceId(u128::from_str_radix(trace, 16).expect("it is a number")),
+                span: SpanId(number(span)),
+                parent: Some(SpanId(number(parent))).filter(|parent| parent.0 != 0),
+                told: told.split(',').map(str::to_owned).collect(),
+            }),
+            _ => panic!("{line}"),
+        }
+    }
+    let mut collector = Collector::new(Options { dirs: vec![place.path().to_owned()], ..Options::default() });
+    collector.discover();
+    let mut model = Model::new(Limits::default());
+    for _ in 0..4 {
+        collector.round(&mut |session, event| model.apply(session, event));
+        model.end_round();
+    }
+    Ran { current, theirs, ours: model.take_finished(usize::MAX), said }
+}
+
+impl Ran {
+    fn their(&self, name: &str) -> &Theirs {
+        self.theirs.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("no {name}"))
+    }
+
+    fn our(&self, name: &str) -> &FinishedSpan {
+        self.ours.iter().find(|span| &*span.name == name).unwrap_or_else(|| panic!("no {name}"))
+    }
+
+    /// What leaves in all: from the SDK, and from the agent.
+    fn leaving(&self) -> Vec<(TraceId, SpanId, Option<SpanId>)> {
+        let agent = self.ours.iter().filter(|span| span.ids.sampled && !span.ids.foreign);
+        let agent = agent.map(|span| (span.ids.trace, span.ids.span, span.ids.parent));
+        agent.chain(self.theirs.iter().map(|span| (span.trace, span.span, span.parent))).collect()
+    }
+
+    /// Every span once, and every parent there but those from afar.
+    #[track_caller]
+    fn hangs_together(&self) {
+        let leaving = self.leaving();
+        let mut counts: HashMap<(TraceId, SpanId), u32> = HashMap::new();
+        leaving.iter().for_each(|(trace, span, _)| *counts.entry((*trace, *span)).or_default() += 1);
+        assert!(counts.values().all(|count| *count == 1), "{leaving:x?}");
+        for (trace, _, parent) in &leaving {
+            let Some(parent) = parent.filter(|parent| parent.0 != 7) else { continue };
+            assert!(counts.contains_key(&(*trace, parent)), "no parent {parent:x?} in {leaving:x?}");
+        }
+    }
+}
+
+/// Spans are the SDK's; tasks are the agent's.
+#[track_caller]
+fn joined(kind: &str, told: bool) {
+    let ran = run(kind, &[]);
+    assert!(ran.said.is_empty(), "{}", ran.said);
+    ran.hangs_together();
+    for name in ["request", "parse", "query", "row", "never_entered"] {
+        let (ours, theirs) = (ran.our(name), ran.their(name));
+        assert!(ours.ids.foreign, "{name}");
+        assert_eq!((ours.ids.trace, ours.ids.span), (theirs.trace, theirs.span), "{name}");
+        let numbers = ["pollscope.busy_ns", "pollscope.idle_ns", "pollscope.polls", "pollscope.scheduled_ns"];
+        let all = numbers.iter().all(|key| theirs.told.iter().any(|told| told == key));
+        assert_eq!(all, told, "{name}: {:?}", theirs.told);
+    }
+    let request = ran.their("request");
+    assert_eq!(ran.current, format!("{} {} true", request.trace, request.span));
+    assert_eq!(
+        (ran.their("parse").parent, ran.their("row").parent),
+        (Some(request.span), Some(ran.their("query").span))
+    );
+    // The task is a child of the request, and what it opens by itself a root there, to which it links.
+    let lookup = ran.our("lookup");
+    assert_eq!((lookup.source, lookup.ids.foreign), (SpanSource::Task, false));
+    assert_eq!((lookup.ids.trace, lookup.ids.parent), (request.trace, Some(request.span)));
+    let query = ran.their("query");
+    assert_eq!((query.parent, query.trace == request.trace), (None, false));
+    assert_eq!(lookup.links, [(query.trace, query.span)]);
+    // The caller's decision is kept, in spans of ours too.
+    let afar: Vec<&FinishedSpan> = ran.ours.iter().filter(|span| &*span.name == "from_afar").collect();
+    let after: Vec<&FinishedSpan> = ran.ours.iter().filter(|span| &*span.name == "after").collect();
+    assert_eq!(
+        afar.iter().map(|span| (span.ids.trace.0, span.ids.sampled)).collect::<Vec<_>>(),
+        [(0xabc, true), (0xdef, false)]
+    );
+    assert_eq!(
+        after.iter().map(|span| (span.ids.trace.0, span.ids.sampled)).collect::<Vec<_>>(),
+        [(0xabc, true), (0xdef, false)]
+    );
+    assert_eq!(ran.theirs.iter().filter(|span| span.name == "from_afar").count(), 1);
+    assert_eq!(after[0].ids.parent, Some(ran.their("from_afar").span));
+}
+
+#[test]
+fn with_the_newest_minor() {
+    joined("bound", true);
+}
+
+#[test]
+fn with_the_one_before() {
+    joined("older", true);
+}
+
+#[test]
+fn with_a_closure_for_any_version() {
+    joined("given", false);
+}
+
+#[test]
+fn export_gives_all_to_the_agent_with_ids_of_our_own() {
+    let ran = run("bound", &[("POLLSCOPE_SPANS", "export")]);
+    assert!(ran.ours.iter().all(|span| !span.ids.foreign));
+    let (request, lookup) = (ran.our("request"), ran.our("lookup"));
+    assert_ne!(request.ids.trace, ran.their("request").trace);
+    assert_eq!((lookup.ids.trace, lookup.ids.parent), (request.ids.trace, Some(request.ids.span)));
+    assert_eq!(ran.our("query").ids.parent, Some(lookup.ids.span));
+}
+
+#[test]
+fn off_records_none() {
+    let ran = run("bound", &[("POLLSCOPE_SPANS", "off")]);
+    assert!(ran.ours.is_empty(), "{:?}", ran.ours);
+    assert_eq!(ran.theirs.len(), 6);
+}
+
+#[test]
+fn another_word_is_said() {
+    let ran = run("bound", &[("POLLSCOPE_SPANS", "both")]);
+    assert!(ran.said.contains("POLLSCOPE_SPANS is \"both\""), "{}", ran.said);
+    assert!(ran.our("request").ids.foreign);
+}
+
+#[test]
+fn the_wrong_order_of_layers_is_said_once() {
+    let ran = run("wrong_order", &[]);
+    assert_eq!(ran.said.matches("put .with(pollscope::layer()) before it").count(), 1, "{}", ran.said);
+    // Ids were read in time, but of spans that were never entered.
+    ran.hangs_together();
+    assert!(ran.our("request").ids.foreign && ran.their("request").told == [""]);
+    assert!(!ran.ours.iter().any(|span| &*span.name == "never_entered"));
+}
