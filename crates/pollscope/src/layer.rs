@@ -496,6 +496,25 @@ pub(crate) fn context_in(dispatch: &tracing::Dispatch, id: &Id) -> Option<SpanOf
     if context.later != 0 { settle_in(home, &own) } else { Some(context) }
 }
 
+/// Whether spans opened here have another exporter: an OpenTelemetry layer beside ours.
+pub(crate) fn joins() -> bool {
+    let joined = |dispatch: &Dispatch| {
+        scoped::front(dispatch).downcast_ref::<Recording>().is_some_and(|layer| layer.source.is_some())
+    };
+    span::may_join() && spans() == Spans::Join && tracing::dispatcher::get_default(joined)
+}
+
+/// Looks at what is recorded of one of tracing's spans.
+pub(crate) fn with_open<R>(span: &tracing::Span, look: impl FnOnce(&OpenSpan) -> R) -> Option<R> {
+    let found = span.with_subscriber(|(id, dispatch)| {
+        let (_, registry, id) = scoped::home(dispatch, id)?;
+        let span = registry.span(&id)?;
+        let extensions = span.extensions();
+        extensions.get::<OpenSpan>().map(look)
+    });
+    found.flatten()
+}
+
 /// Gives a tracing span a parent in another process, before it is entered.
 #[cfg(feature = "tower")]
 pub(crate) fn attach(

@@ -203,6 +203,11 @@ pub(crate) fn home<'a>(dispatch: &'a Dispatch, id: &Id) -> Option<(&'a Dispatch,
     }
 }
 
+/// Whom a dispatch speaks for now.
+pub(crate) fn front(dispatch: &Dispatch) -> &Dispatch {
+    GLOBAL.get().filter(|_| dispatch.is::<Scoped>()).unwrap_or(dispatch)
+}
+
 /// The id under which our own layer finds a span.
 pub(crate) fn own_id(id: &Id) -> Id {
     untagged(id).unwrap_or_else(|| id.clone())

@@ -3,6 +3,8 @@
 //! One type serves all: spans of `tracing`, of `#[pollscope::instrument]`, of tasks, jobs and requests.
 
 pub(crate) mod attribute;
+#[cfg(feature = "tracing")]
+mod bridged;
 mod context;
 pub mod direct;
 mod refer;
@@ -45,6 +47,7 @@ pub(crate) struct OpenSpan {
     /// Tracing's id, as long as its ids are not known; else 0.
     later: AtomicU64,
     /// What goes with that.
+    #[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "none but spans of tracing wait"))]
     waits: Option<Box<Waits>>,
     /// The task that it runs in: where it was opened, or, if that is another, where it was first entered.
     task: AtomicU64,
@@ -74,6 +77,13 @@ static MAY_WAIT: AtomicBool = AtomicBool::new(false);
 #[cfg(feature = "tracing")]
 pub(crate) fn may_wait() {
     MAY_WAIT.store(true, Ordering::Relaxed);
+}
+
+/// Whether a layer may join another exporter's spans.
+#[cfg(feature = "tracing")]
+#[inline]
+pub(crate) fn may_join() -> bool {
+    MAY_WAIT.load(Ordering::Relaxed)
 }
 
 /// Gives the current span the ids that it may wait for, since somebody is about to need them. Not to be called

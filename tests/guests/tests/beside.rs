@@ -93,6 +93,25 @@ impl Ran {
     }
 }
 
+/// A function with our attribute is a span of tracing.
+#[test]
+fn instrumented_functions_are_the_sdks_spans_too() {
+    let ran = run("bound", &[]);
+    let (request, fetch) = (ran.their("request"), ran.their("fetch"));
+    assert_eq!(fetch.parent, Some(request.span));
+    assert_eq!(ran.their("count").parent, Some(fetch.span));
+    assert_eq!(ran.their("connect").parent, Some(fetch.span));
+    let told = |span: &Theirs, what: &str| span.told.iter().any(|told| told.contains(what));
+    for what in ["number=3", "table=orders", "Error", "event:", "pollscope.busy_ns"] {
+        assert!(told(fetch, what), "{what} in {:?}", fetch.told);
+    }
+    assert!(told(ran.their("count"), "return=4"), "{:?}", ran.their("count").told);
+    let ours = ran.our("fetch");
+    assert!(ours.ids.foreign && ours.ids.span == fetch.span);
+    assert_eq!(ours.status, pollscope_model::event::Status::Error);
+    assert!(ours.callsite.location.file.ends_with("beside.rs"));
+}
+
 /// Spans are the SDK's; tasks are the agent's.
 #[track_caller]
 fn joined(kind: &str, told: bool) {
@@ -164,7 +183,7 @@ fn export_gives_all_to_the_agent_with_ids_of_our_own() {
 fn off_records_none() {
     let ran = run("bound", &[("POLLSCOPE_SPANS", "off")]);
     assert!(ran.ours.is_empty(), "{:?}", ran.ours);
-    assert_eq!(ran.theirs.len(), 6);
+    assert_eq!(ran.theirs.len(), 7);
 }
 
 #[test]
@@ -180,6 +199,7 @@ fn the_wrong_order_of_layers_is_said_once() {
     assert_eq!(ran.said.matches("put .with(pollscope::layer()) before it").count(), 1, "{}", ran.said);
     // Ids were read in time, but of spans that were never entered.
     ran.hangs_together();
-    assert!(ran.our("request").ids.foreign && ran.their("request").told == [""]);
+    assert!(ran.our("request").ids.foreign);
+    assert!(!ran.their("request").told.iter().any(|told| told.starts_with("pollscope.")));
     assert!(!ran.ours.iter().any(|span| &*span.name == "never_entered"));
 }

@@ -63,6 +63,12 @@ impl Current {
         run()
     }
 
+    /// The span's local id.
+    #[cfg(feature = "tracing")]
+    pub(super) fn context_local(&self) -> Option<u64> {
+        (self.local != 0).then_some(self.local)
+    }
+
     /// pollscope's id of the current task.
     pub fn task_id(&self) -> Option<u64> {
         (self.task != 0).then_some(self.task)

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "tower")]
 use super::RemoteParent;
+#[cfg(feature = "tracing")]
+use super::bridged;
 use super::{OpenSpan, Parent, SpanRef, attribute};
 use crate::recorder::{self, Recorder};
 pub use crate::span::attribute::FieldValue;
@@ -50,7 +52,62 @@ impl CallsiteStatic {
 /// An open span, closed when it is dropped; nothing, where nothing is recorded.
 #[must_use = "a span is closed when it is dropped"]
 pub struct DirectSpan {
-    open: Option<OpenSpan>,
+    open: Opened,
+}
+
+/// What it is.
+enum Opened {
+    Nothing,
+    Own(OpenSpan),
+    /// A span of `tracing`, whose exporter is another.
+    #[cfg(feature = "tracing")]
+    Bridged(tracing::Span),
+}
+
+impl Opened {
+    fn of(open: Option<OpenSpan>) -> Opened {
+        open.map_or(Opened::Nothing, Opened::Own)
+    }
+
+    fn own(&self) -> Option<&OpenSpan> {
+        match self {
+            Opened::Own(span) => Some(span),
+            _ => None,
+        }
+    }
+
+    fn take(&mut self) -> Opened {
+        std::mem::replace(self, Opened::Nothing)
+    }
+
+    fn enter(&self) {
+        match self {
+            Opened::Nothing => {}
+            Opened::Own(span) => {
+                recorder::with(|r| span.enter(r));
+            }
+            #[cfg(feature = "tracing")]
+            Opened::Bridged(span) => bridged::enter(span),
+        }
+    }
+
+    fn mark(&self, bits: u16) {
+        match self {
+            Opened::Nothing => {}
+            Opened::Own(span) => span.mark(bits),
+            #[cfg(feature = "tracing")]
+            Opened::Bridged(span) => bridged::mark(span, bits),
+        }
+    }
+
+    fn has(&self, bit: u16) -> bool {
+        match self {
+            Opened::Nothing => false,
+            Opened::Own(span) => span.has(bit),
+            #[cfg(feature = "tracing")]
+            Opened::Bridged(span) => crate::layer::with_open(span, |open| open.has(bit)).unwrap_or(false),
+        }
+    }
 }
 
 /// The callsite of requests at the place where their layer was made.
@@ -72,7 +129,7 @@ fn request_callsite(r: &mut Recorder, location: &'static Location<'static>) -> u
 
 impl DirectSpan {
     /// No span.
-    pub const NONE: DirectSpan = DirectSpan { open: None };
+    pub const NONE: DirectSpan = DirectSpan { open: Opened::Nothing };
 
     /// Opens a child of `parent`.
     pub fn open(
@@ -82,6 +139,12 @@ impl DirectSpan {
     ) -> DirectSpan {
         if crate::config::spans() == crate::Spans::Off {
             return DirectSpan::NONE;
+        }
+        #[cfg(feature = "tracing")]
+        if super::may_join()
+            && let Some(span) = bridged::open(callsite, parent, fields)
+        {
+            return DirectSpan { open: Opened::Bridged(span) };
         }
         super::settle_current();
         let open = recorder::with(|r| {
@@ -95,7 +158,7 @@ impl DirectSpan {
             }
             span
         });
-        DirectSpan { open }
+        DirectSpan { open: Opened::of(open) }
     }
 
     /// Opens the span of a request under its caller's, else under the current one.
@@ -119,34 +182,53 @@ impl DirectSpan {
             }
             span
         });
-        DirectSpan { open }
+        DirectSpan { open: Opened::of(open) }
     }
 
     /// Records one more attribute.
     pub fn record(&self, key: &'static str, value: FieldValue<'_>) {
-        if let Some(span) = &self.open {
-            recorder::with(|r| attribute::of_span(r, span, key, &value, sys::tick()));
+        match &self.open {
+            Opened::Nothing => {}
+            Opened::Own(span) => {
+                recorder::with(|r| attribute::of_span(r, span, key, &value, sys::tick()));
+            }
+            #[cfg(feature = "tracing")]
+            Opened::Bridged(span) => bridged::record(span, key, &value),
         }
     }
 
     /// Links each of `causes`.
     pub fn follows_from<C: SpanRef>(&self, causes: impl IntoIterator<Item = C>) {
-        let Some(span) = &self.open else { return };
-        for cause in causes {
-            if let Some(cause) = cause.context() {
-                recorder::with(|r| span.link(r, cause));
+        if !self.is_recorded() {
+            return;
+        }
+        for cause in causes.into_iter().filter_map(|cause| cause.context()) {
+            match &self.open {
+                Opened::Nothing => {}
+                Opened::Own(span) => {
+                    recorder::with(|r| span.link(r, cause));
+                }
+                #[cfg(feature = "tracing")]
+                Opened::Bridged(span) => {
+                    crate::layer::with_open(span, |open| recorder::with(|r| open.link(r, cause)));
+                }
             }
         }
     }
 
     /// Records an error as an event, and marks the span.
     pub fn error(&self, callsite: &'static CallsiteStatic, text: &str) {
-        if let Some(span) = &self.open {
-            span.mark(flags::ERROR);
-            recorder::with(|r| {
-                let id = callsite.id(r, 3);
-                attribute::event(r, span.local(), id, &[("error", FieldValue::from(text))]);
-            });
+        match &self.open {
+            Opened::Nothing => {}
+            Opened::Own(span) => {
+                span.mark(flags::ERROR);
+                recorder::with(|r| {
+                    let id = callsite.id(r, 3);
+                    attribute::event(r, span.local(), id, &[("error", FieldValue::from(text))]);
+                });
+            }
+            #[cfg(feature = "tracing")]
+            Opened::Bridged(span) => bridged::error(span, callsite, text),
         }
     }
 
@@ -159,17 +241,18 @@ impl DirectSpan {
     /// Enters the span, just opened, until it is closed.
     pub fn entered(mut self) -> EnteredSpan {
         let open = self.open.take();
-        if let Some(span) = &open {
-            recorder::with(|r| span.enter_at_once(r));
+        match &open {
+            Opened::Own(span) => {
+                recorder::with(|r| span.enter_at_once(r));
+            }
+            other => other.enter(),
         }
         EnteredSpan { open, panicking: std::thread::panicking() }
     }
 
     /// Enters the span until the guard is dropped.
     pub fn enter(&self) -> Entered<'_> {
-        if let Some(span) = &self.open {
-            recorder::with(|r| span.enter(r));
-        }
+        self.open.enter();
         Entered { span: self, panicking: std::thread::panicking() }
     }
 
@@ -182,7 +265,7 @@ impl DirectSpan {
                 recorder::with(|r| self.0.hide(r));
             }
         }
-        let _shown = self.open.as_ref().map(|span| {
+        let _shown = self.open.own().map(|span| {
             recorder::with(|r| span.show_as_current(r));
             Shown(span)
         });
@@ -191,34 +274,30 @@ impl DirectSpan {
 
     /// Whether it is a span.
     pub fn is_recorded(&self) -> bool {
-        self.open.is_some()
+        !matches!(self.open, Opened::Nothing)
     }
 
     /// Marks it as dropped before its end, unless a panic tells more.
     pub(crate) fn cancelled(&self) {
-        if let Some(span) = &self.open
-            && !span.has(flags::PANICKED)
-        {
-            span.mark(flags::CANCELLED);
+        if !self.open.has(flags::PANICKED) {
+            self.open.mark(flags::CANCELLED);
         }
     }
 
     #[cfg(feature = "tower")]
     pub(crate) fn mark(&self, bits: u16) {
-        if let Some(span) = &self.open {
-            span.mark(bits);
-        }
+        self.open.mark(bits);
     }
 
     #[cfg(feature = "tower")]
     pub(crate) fn context(&self) -> Option<super::Context> {
-        self.open.as_ref().map(OpenSpan::context)
+        self.open.own().map(OpenSpan::context)
     }
 }
 
 impl Drop for DirectSpan {
     fn drop(&mut self) {
-        if let Some(span) = self.open.take()
+        if let Opened::Own(span) = self.open.take()
             && recorder::with(|r| span.close(r, 0)).is_none()
         {
             span.abandon();
@@ -234,16 +313,24 @@ fn status_by_panic(before: bool) -> u16 {
 /// A span entered on this thread for all of its life; left and closed when it is dropped.
 #[must_use = "the span is closed when it is dropped"]
 pub struct EnteredSpan {
-    open: Option<OpenSpan>,
+    open: Opened,
     panicking: bool,
 }
 
 impl Drop for EnteredSpan {
     fn drop(&mut self) {
-        if let Some(span) = &self.open {
-            let status = status_by_panic(self.panicking);
-            if recorder::with(|r| span.exit_and_close(r, status)).is_none() {
-                span.abandon();
+        let status = status_by_panic(self.panicking);
+        match &self.open {
+            Opened::Nothing => {}
+            Opened::Own(span) => {
+                if recorder::with(|r| span.exit_and_close(r, status)).is_none() {
+                    span.abandon();
+                }
+            }
+            #[cfg(feature = "tracing")]
+            Opened::Bridged(span) => {
+                bridged::mark(span, status);
+                bridged::exit(span);
             }
         }
     }
@@ -258,9 +345,17 @@ pub struct Entered<'a> {
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        if let Some(span) = &self.span.open {
-            span.mark(status_by_panic(self.panicking));
-            recorder::with(|r| span.exit(r));
+        match &self.span.open {
+            Opened::Nothing => {}
+            Opened::Own(span) => {
+                span.mark(status_by_panic(self.panicking));
+                recorder::with(|r| span.exit(r));
+            }
+            #[cfg(feature = "tracing")]
+            Opened::Bridged(span) => {
+                bridged::mark(span, status_by_panic(self.panicking));
+                bridged::exit(span);
+            }
         }
     }
 }
@@ -383,7 +478,9 @@ pub fn result_error<R: Fallible>(
     callsite: &'static CallsiteStatic,
     text: fn(&R::Error) -> String,
 ) {
-    if let (Some(_), Some(error)) = (&span.open, result.failure()) {
+    if span.is_recorded()
+        && let Some(error) = result.failure()
+    {
         span.error(callsite, &text(error));
     }
 }

@@ -20,6 +20,7 @@ async fn main() {
 async fn work() {
     let request = async {
         info_span!("parse").in_scope(|| ());
+        assert!(fetch(3).await.is_err());
         let task = pollscope::spawn_named("lookup", async {
             tokio::time::sleep(Duration::from_millis(2)).await;
             let query = async {
@@ -36,6 +37,19 @@ async fn work() {
     request.instrument(span).await;
     let never_entered = info_span!("never_entered");
     drop(never_entered);
+}
+
+/// By the attribute, in a request: a span of tracing like any other.
+#[pollscope::instrument(err, fields(table = "orders"))]
+async fn fetch(number: u64) -> Result<u64, String> {
+    info_span!("connect").in_scope(|| ());
+    count(number);
+    Err("sold out".to_owned())
+}
+
+#[pollscope::instrument(ret)]
+fn count(number: u64) -> u64 {
+    number + 1
 }
 
 /// What `current()` says in a span.
@@ -101,16 +115,23 @@ macro_rules! with {
                 }
                 provider.force_flush().expect("it is all in memory");
                 for span in exporter.get_finished_spans().expect("they can be read") {
-                    let keys = span.attributes.iter().map(|of| of.key.as_str());
-                    let mut ours: Vec<&str> = keys.filter(|key| key.starts_with("pollscope.")).collect();
-                    ours.sort_unstable();
+                    let told = span.attributes.iter().map(|of| match of.key.as_str() {
+                        key if key.starts_with("pollscope.") => key.to_owned(),
+                        key => format!("{key}={}", of.value),
+                    });
+                    let mut told: Vec<String> = told.filter(|told| !told.contains(' ')).collect();
+                    told.push(format!("{:?}", span.status).replace(' ', ""));
+                    told.extend(
+                        span.events.iter().map(|event| format!("event:{}", event.name.replace(' ', "-"))),
+                    );
+                    told.sort_unstable();
                     println!(
                         "span {} {} {} {} {}",
                         span.name,
                         span.span_context.trace_id(),
                         span.span_context.span_id(),
                         span.parent_span_id,
-                        ours.join(",")
+                        told.join(",")
                     );
                 }
             }

@@ -1,0 +1,138 @@
+//! `#[pollscope::instrument]` beside an OpenTelemetry layer: its spans are spans of `tracing` there, so that they
+//! have the same exporter, and hang together.
+//!
+//! tracing wants static call sites; these are made when a function is first called, and live on.
+
+use super::direct::{CallsiteStatic, FieldValue};
+use super::{OpenSpan, Parent};
+use crate::layer;
+use pollscope_wire::record::span as flags;
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
+use tracing::callsite::{Callsite, Identifier};
+use tracing::field::FieldSet;
+use tracing::metadata::Kind;
+use tracing::subscriber::Interest;
+use tracing::{Event, Level, Metadata, Span, Value, dispatcher};
+
+/// What may be recorded of any span, beside its fields.
+const MORE: [&str; 2] = ["return", "otel.status_code"];
+
+/// A call site that was made while the service runs.
+#[derive(Default)]
+struct Made {
+    metadata: OnceLock<Metadata<'static>>,
+}
+
+impl Callsite for Made {
+    fn set_interest(&self, _: Interest) {}
+
+    fn metadata(&self) -> &Metadata<'_> {
+        self.metadata.get().expect("it is set before anybody knows the call site")
+    }
+}
+
+/// The metadata of an instrumented function's span or event, by the address of its facts.
+fn metadata(
+    of: &'static CallsiteStatic,
+    kind: Kind,
+    names: impl FnOnce() -> Vec<&'static str>,
+) -> &'static Metadata<'static> {
+    static MADE: LazyLock<Mutex<HashMap<usize, &'static Made>>> = LazyLock::new(Default::default);
+    let mut all = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let made = all.entry(of as *const _ as usize).or_insert_with(|| {
+        let made: &'static Made = Box::leak(Box::default());
+        let names: &'static [&'static str] = names().leak();
+        let level = match of.severity {
+            1 => Level::TRACE,
+            5 => Level::DEBUG,
+            13 => Level::WARN,
+            17 => Level::ERROR,
+            _ => Level::INFO,
+        };
+        let fields = FieldSet::new(names, Identifier(made));
+        let (file, line) = (Some(of.file), Some(of.line));
+        let metadata = Metadata::new(of.name, of.target, level, file, line, Some(of.target), fields, kind);
+        if made.metadata.set(metadata).is_ok() {
+            tracing_core::callsite::register(made);
+        }
+        made
+    });
+    made.metadata.get().expect("it was set when it was made")
+}
+
+/// Opens a span of tracing, where there is an OpenTelemetry layer that would have it.
+pub(super) fn open(
+    of: &'static CallsiteStatic,
+    parent: Parent,
+    fields: &[(&'static str, FieldValue<'_>)],
+) -> Option<Span> {
+    if !layer::joins() {
+        return None;
+    }
+    let root = match parent {
+        Parent::Current => false,
+        Parent::Root => true,
+        Parent::Of(context) if Some(context.local) == super::current().context_local() => false,
+        // Nobody knows tracing's id of it.
+        Parent::Of(_) | Parent::Remote(_) => return None,
+    };
+    let metadata = metadata(of, Kind::SPAN, || fields.iter().map(|(name, _)| *name).chain(MORE).collect());
+    if !dispatcher::get_default(|current| current.enabled(metadata)) {
+        return None;
+    }
+    let none = metadata.fields().value_set(&[]);
+    let span = if root { Span::new_root(metadata, &none) } else { Span::new(metadata, &none) };
+    for (name, value) in fields {
+        record(&span, name, value);
+    }
+    Some(span)
+}
+
+/// Records an attribute.
+pub(super) fn record(span: &Span, name: &str, value: &FieldValue<'_>) {
+    let value: &dyn Value = match value {
+        FieldValue::Str(text) => &text.as_ref(),
+        FieldValue::I64(n) => n,
+        FieldValue::U64(n) => n,
+        FieldValue::F64(n) => n,
+        FieldValue::Bool(b) => b,
+        FieldValue::Empty => return,
+    };
+    span.record(name, value);
+}
+
+/// Records an error as an event.
+pub(super) fn error(span: &Span, of: &'static CallsiteStatic, text: &str) {
+    mark(span, flags::ERROR);
+    let metadata = metadata(of, Kind::EVENT, || vec!["error"]);
+    let Some(field) = metadata.fields().field("error") else { return };
+    span.with_subscriber(|(id, dispatch)| {
+        if dispatch.enabled(metadata) {
+            let values = [(&field, Some(&text as &dyn Value))];
+            let values = metadata.fields().value_set(&values);
+            dispatch.event(&Event::new_child_of(id.clone(), metadata, &values));
+        }
+    });
+}
+
+/// Marks what has become of it.
+pub(super) fn mark(span: &Span, bits: u16) {
+    if bits == 0 {
+        return;
+    }
+    layer::with_open(span, |open: &OpenSpan| open.mark(bits));
+    if bits & flags::ERROR != 0 {
+        span.record("otel.status_code", "ERROR");
+    }
+}
+
+/// Enters it on this thread, until [`exit`].
+pub(super) fn enter(span: &Span) {
+    span.with_subscriber(|(id, dispatch)| dispatch.enter(id));
+}
+
+/// Leaves it.
+pub(super) fn exit(span: &Span) {
+    span.with_subscriber(|(id, dispatch)| dispatch.exit(id));
+}
