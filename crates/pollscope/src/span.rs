@@ -63,6 +63,7 @@ pub(crate) struct OpenSpan {
 
 /// What a span knows that waits for its ids.
 #[derive(Default)]
+#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "none but spans of tracing wait"))]
 struct Waits {
     parent: Option<Context>,
     remote: OnceLock<RemoteParent>,
@@ -71,6 +72,7 @@ struct Waits {
 }
 
 /// Whether any span may wait for its ids.
+#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "none but spans of tracing wait"))]
 static MAY_WAIT: AtomicBool = AtomicBool::new(false);
 
 /// From now on spans may wait for their ids.

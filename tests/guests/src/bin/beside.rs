@@ -1,5 +1,6 @@
 //! A service with an OpenTelemetry layer of its own: `beside KIND`. At its end it prints what that exported, a line
-//! a span: name, trace, span, parent, and the keys of its `pollscope.*` attributes.
+//! a span: name, trace, span, parent, and what is told of it. `beside exports` sends it to the endpoint that the
+//! environment names, `beside no_exporter` has a layer that exports nothing.
 
 use std::time::Duration;
 use tracing::{Instrument, info_span};
@@ -12,6 +13,8 @@ async fn main() {
         Some("given") => newest::run(true, Some(())).await,
         Some("wrong_order") => newest::run(false, None).await,
         Some("older") => older::run(true, None).await,
+        Some("exports") => exports(true).await,
+        Some("no_exporter") => exports(false).await,
         other => panic!("no kind {other:?}"),
     }
 }
@@ -37,6 +40,29 @@ async fn work() {
     request.instrument(span).await;
     let never_entered = info_span!("never_entered");
     drop(never_entered);
+}
+
+/// The spans go to a backend of the service's own, if to any.
+async fn exports(any: bool) {
+    use opentelemetry::trace::TracerProvider;
+    let builder = opentelemetry_sdk::trace::SdkTracerProvider::builder();
+    let resource = opentelemetry_sdk::Resource::builder().with_service_name("beside").build();
+    let builder = builder.with_resource(resource);
+    let provider = match any {
+        true => {
+            let exporter =
+                opentelemetry_otlp::SpanExporter::builder().with_tonic().build().expect("it is made");
+            builder.with_batch_exporter(exporter).build()
+        }
+        false => builder.build(),
+    };
+    let theirs = tracing_opentelemetry::layer().with_tracer(provider.tracer("beside"));
+    tracing_subscriber::registry().with(pollscope::layer()).with(theirs).init();
+    for _ in 0..20 {
+        work().await;
+    }
+    let shut = tokio::task::spawn_blocking(move || provider.shutdown());
+    shut.await.expect("it ends").expect("all is sent");
 }
 
 /// By the attribute, in a request: a span of tracing like any other.
