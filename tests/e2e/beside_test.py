@@ -1,11 +1,12 @@
 """Beside an OpenTelemetry SDK, with one Jaeger for both: every span id once, every parent present."""
 
 import collections
+import json
 import subprocess
 import time
 import unittest
 
-from world import BESIDE, World, parent_of, tags, wait_for
+from world import BESIDE, LOGS, World, parent_of, tags, wait_for
 
 # Of the caller that the service makes up.
 AFAR = f"{7:016x}"
@@ -15,13 +16,14 @@ ROUNDS = 20
 
 class OneJaeger(unittest.TestCase):
     def run_beside(self, kind, spans):
-        """All spans that arrive, by name."""
+        """All spans that arrive, by name. What the service logged leads to them."""
         with World() as world:
             jaeger = world.jaeger()
             agent = world.agent(jaeger.grpc)
             env = {"POLLSCOPE_SPANS": spans, "OTEL_EXPORTER_OTLP_ENDPOINT": jaeger.grpc}
-            service = world.start([BESIDE, kind], env=env, stdout=subprocess.DEVNULL)
-            self.assertEqual(service.wait(60), 0)
+            service = world.start([BESIDE, kind], env=env, stdout=subprocess.PIPE, text=True)
+            logged = [line for line in service.communicate(timeout=60)[0].splitlines() if line[0] == "{"]
+            self.assertEqual(service.returncode, 0)
             self.assertEqual(agent.stop(), 0)
             known = lambda: [span for trace in jaeger.traces("beside") for span in trace["spans"]]
             found = wait_for("spans", known)
@@ -33,12 +35,31 @@ class OneJaeger(unittest.TestCase):
             by_name = collections.defaultdict(list)
             ids = collections.Counter((span["traceID"], span["spanID"]) for span in found)
             self.assertEqual([of for of, times in ids.items() if times > 1], [], "span ids that came twice")
+            if spans != "off":
+                self.assertEqual(len(logged), ROUNDS)
+            names = {(span["traceID"], span["spanID"]): span["operationName"] for span in found}
+            for line in map(json.loads, logged):
+                where = (line.get("trace_id"), line.get("span_id"))
+                self.assertEqual(names.get(where), None if spans == "off" else "parse", line)
             for span in found:
                 by_name[span["operationName"]].append(span)
                 parent = parent_of(span)
                 if parent and parent != AFAR:
                     self.assertIn((span["traceID"], parent), ids, f"the parent of {span['operationName']}")
             return by_name
+
+    def test_the_example_logs(self):
+        with World() as world:
+            jaeger = world.jaeger()
+            agent = world.agent(jaeger.grpc)
+            service = world.start([LOGS], stdout=subprocess.PIPE, text=True)
+            lines = [json.loads(line) for line in service.communicate(timeout=60)[0].splitlines()]
+            self.assertEqual(agent.stop(), 0)
+            traces = wait_for("three traces", lambda: len(jaeger.traces("logs")) == 3 and jaeger.traces("logs"))
+            spans = {(s["traceID"], s["spanID"]): s["operationName"] for trace in traces for s in trace["spans"]}
+            told = [(line["fields"]["message"], spans.get((line.get("trace_id"), line.get("span_id")))) for line in lines]
+            self.assertEqual(told, [("started", None)] + [("taken", "order"), ("packed", "pack")] * 3)
+            self.assertEqual([line.get("task") for line in lines], [None] + ["main", "pack"] * 3)
 
     def test_join(self):
         spans = self.run_beside("exports", "join")

@@ -16,6 +16,7 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 POLLSCOPE = ROOT / "target/release/pollscope"
 SCRIPTED = ROOT / "target/debug/scripted"
+LOGS = ROOT / "target/debug/logs"
 BESIDE = ROOT / "target/guests/debug/beside"
 CONFIG = ROOT / "tests/tools/jaeger/config.yaml"
 

@@ -303,8 +303,15 @@ fn is_tokios(metadata: &Metadata<'_>) -> bool {
 #[cold]
 pub(crate) fn settle_current(current: SpanOf) {
     let id = Id::from_u64(current.later);
-    tracing::dispatcher::get_default(|dispatch| settle_in(dispatch, &id));
+    if tracing::dispatcher::get_default(|dispatch| settle_in(dispatch, &id)).is_none() {
+        // Inside of a subscriber's call, such as a formatter's, there is no default.
+        let joined = JOINED.get().and_then(WeakDispatch::upgrade);
+        joined.and_then(|dispatch| settle_in(&dispatch, &id));
+    }
 }
+
+/// The subscriber whose spans have another exporter.
+static JOINED: OnceLock<WeakDispatch> = OnceLock::new();
 
 fn settle_in(dispatch: &Dispatch, id: &Id) -> Option<SpanOf> {
     let (dispatch, registry, id) = scoped::home(dispatch, id)?;
@@ -384,6 +391,9 @@ where
 {
     fn on_register_dispatch(&self, dispatch: &Dispatch) {
         let _ = self.dispatch.set(dispatch.downgrade());
+        if self.source.is_some() {
+            let _ = JOINED.set(dispatch.downgrade());
+        }
     }
 
     fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {

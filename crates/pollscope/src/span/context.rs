@@ -2,6 +2,9 @@
 
 use super::SpanRef;
 use crate::recorder;
+use pollscope_wire::ids;
+use pollscope_wire::layout::task;
+use std::sync::atomic::Ordering;
 
 /// What a span's children need of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +25,7 @@ pub struct Current {
     span: u64,
     sampled: bool,
     task: u64,
+    name: [u8; 32],
 }
 
 impl Current {
@@ -69,10 +73,29 @@ impl Current {
         (self.local != 0).then_some(self.local)
     }
 
+    /// The current task's name, cut to 32 bytes.
+    pub fn task_name(&self) -> Option<&str> {
+        let end = self.name.iter().position(|byte| *byte == 0).unwrap_or(self.name.len());
+        std::str::from_utf8(&self.name[..end]).ok().filter(|name| !name.is_empty())
+    }
+
     /// pollscope's id of the current task.
     pub fn task_id(&self) -> Option<u64> {
         (self.task != 0).then_some(self.task)
     }
+}
+
+/// The name of the task that is being polled, from its slot: this thread alone writes it, at birth.
+fn name_of(r: &recorder::Recorder) -> [u8; 32] {
+    let mut name = [0; 32];
+    if r.frame.task != 0
+        && let Some(slot) = r.global.session.task(ids::slot_of(r.frame.task))
+    {
+        for (place, word) in name.chunks_exact_mut(8).zip(&slot[task::NAME..]) {
+            place.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        }
+    }
+    name
 }
 
 /// The current span and task of this thread. Allocates nothing.
@@ -86,6 +109,7 @@ pub fn current() -> Current {
             span: span.map_or(0, |span| span.span),
             sampled: span.is_some_and(|span| span.sampled),
             task: r.frame.task,
+            name: name_of(r),
         }
     })
     .unwrap_or_default()

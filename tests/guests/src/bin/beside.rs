@@ -2,6 +2,9 @@
 //! a span: name, trace, span, parent, and what is told of it. `beside exports` sends it to the endpoint that the
 //! environment names, `beside no_exporter` has a layer that exports nothing.
 
+#[path = "../../../../examples/logs/src/with_ids.rs"]
+mod with_ids;
+
 use std::time::Duration;
 use tracing::{Instrument, info_span};
 use tracing_subscriber::prelude::*;
@@ -22,7 +25,7 @@ async fn main() {
 /// A request, a task spawned in it with spans of its own, and one that nobody asked for.
 async fn work() {
     let request = async {
-        info_span!("parse").in_scope(|| ());
+        info_span!("parse").in_scope(|| tracing::info!("parsed"));
         assert!(fetch(3).await.is_err());
         let task = pollscope::spawn_named("lookup", async {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -57,7 +60,10 @@ async fn exports(any: bool) {
         false => builder.build(),
     };
     let theirs = tracing_opentelemetry::layer().with_tracer(provider.tracer("beside"));
-    tracing_subscriber::registry().with(pollscope::layer()).with(theirs).init();
+    // The lines name their traces, as in the example `logs`.
+    let json = with_ids::WithIds(tracing_subscriber::fmt::format().json());
+    let lines = tracing_subscriber::fmt::layer().json().event_format(json).with_writer(std::io::stdout);
+    tracing_subscriber::registry().with(pollscope::layer()).with(theirs).with(lines).init();
     for _ in 0..20 {
         work().await;
     }
