@@ -187,6 +187,7 @@ fn event(event: &SpanEvent) -> proto::span::Event {
     let name = &whole[..whole.floor_char_boundary(EVENT_NAME_LIMIT)];
     let named_whole = message.is_some() && name.len() == whole.len();
 
+    let cut = event.attributes.iter().filter(|each| each.cut.is_some()).count();
     let mut all = Attributes::default();
     for Attribute { key, value, .. } in &event.attributes {
         match &**key {
@@ -202,7 +203,7 @@ fn event(event: &SpanEvent) -> proto::span::Event {
         time_unix_nano: event.at.0,
         name: name.into(),
         attributes: all.0,
-        dropped_attributes_count: event.attributes.iter().filter(|each| each.cut.is_some()).count() as u32,
+        dropped_attributes_count: event.dropped_attributes.saturating_add(cut as u32),
     }
 }
 

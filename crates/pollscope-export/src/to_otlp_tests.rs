@@ -185,6 +185,7 @@ fn an_event_is_named_by_its_message() {
         at: UnixNanos(5),
         callsite: callsite("event src/orders.rs:41", 13),
         attributes,
+        dropped_attributes: 0,
     };
     let mut told = place();
     told.events = vec![
@@ -215,6 +216,7 @@ fn fields_of_the_service_win_over_what_is_told_of_their_event() {
         at: UnixNanos(5),
         callsite: callsite("leveled", 9),
         attributes: vec![attribute("level", Value::I64(3)), attribute("target", Value::Str("moon".into()))],
+        dropped_attributes: 0,
     }];
     let out = span(&told).unwrap();
     assert_eq!(shown(&out.attributes)["target"], "1");
@@ -228,6 +230,7 @@ fn an_event_with_an_error_and_no_message_is_an_exception() {
         at: UnixNanos(5),
         callsite: callsite("event src/orders.rs:41", 17),
         attributes,
+        dropped_attributes: 0,
     };
     let error = || attribute("error", Value::Str("sold out".into()));
     let mut told = place();

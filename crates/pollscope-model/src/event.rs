@@ -420,6 +420,10 @@ pub struct SpanEnd {
     pub attributes: u32,
     /// Attributes beyond the limit.
     pub dropped_attributes: u32,
+    /// Events beyond the limit.
+    pub dropped_events: u32,
+    /// Links beyond the limit.
+    pub dropped_links: u32,
 }
 
 /// A class of record, in which loss is counted exactly.
@@ -519,6 +523,8 @@ pub enum Event {
         callsite: Arc<Callsite>,
         /// Its fields.
         attributes: Vec<Attribute>,
+        /// Fields beyond the limit.
+        dropped_attributes: u32,
     },
     /// `span` follows from another, or is linked to it.
     SpanLink {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{finished, model, shown};
+use common::{exported, finished, model, shown};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use pollscope_export::to_otlp;
 use pollscope_testkit::{Place, Service};
@@ -99,4 +99,41 @@ fn the_level_says_which_events_are_recorded() {
     assert_eq!(of(&[("POLLSCOPE_EVENTS", "debug")]), [9, 13], "what the filter leaves out is not recorded");
     assert_eq!(of(&[("POLLSCOPE_EVENTS", "off")]), [0u8; 0]);
     assert_eq!(of(&[("POLLSCOPE_EVENTS", "loud")]), [13], "the default, with a warning");
+}
+
+#[test]
+fn the_limits_of_a_span_hold_and_what_is_over_them_is_counted() {
+    let of = |environment: &[(&str, &str)]| {
+        let place = Place::new();
+        let mut service =
+            Service::start_with(env!("CARGO_BIN_EXE_traced"), &place, &["crowded"], environment);
+        service.ready();
+        let spans = finished(&place);
+        assert!(service.finish().success());
+        exported(spans.iter().find(|span| &*span.name == "crowded").expect("a span"))
+    };
+    let whole = of(&[("OTEL_SPAN_EVENT_COUNT_LIMIT", "few")]);
+    assert_eq!((whole.events.len(), whole.links.len()), (3, 1), "three links to one span are one");
+    assert_eq!(
+        (shown(&whole.attributes, "progress").as_deref(), whole.dropped_attributes_count),
+        (Some("1"), 0)
+    );
+
+    let span = of(&[
+        ("OTEL_ATTRIBUTE_COUNT_LIMIT", "1"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "2"),
+        ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "3"),
+        ("OTEL_SPAN_EVENT_COUNT_LIMIT", "2"),
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "1"),
+    ]);
+    assert_eq!(span.kind, 3, "what says the kind is no attribute");
+    let value = |key| shown(&span.attributes, key);
+    assert_eq!(value("a").as_deref(), Some("wxy"), "a new value of a key needs no room");
+    assert_eq!((value("b").as_deref(), value("c"), value("progress")), (Some("2"), None, None));
+    assert_eq!(span.dropped_attributes_count, 3, "two over the limit and one cut");
+    assert_eq!((span.events.len(), span.dropped_events_count), (2, 1));
+    assert_eq!((span.links.len(), span.dropped_links_count), (1, 2));
+    let event = &span.events[0];
+    assert_eq!((&*event.name, shown(&event.attributes, "n").as_deref()), ("war", Some("0")));
+    assert_eq!((shown(&event.attributes, "last"), event.dropped_attributes_count), (None, 3));
 }

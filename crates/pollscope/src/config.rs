@@ -1,6 +1,6 @@
 //! Options, from code and environment, and the opening of the session.
 
-use crate::span::Sampler;
+use crate::span::{Sampler, SpanLimits, Traces};
 use crate::state::{self, Guard, say};
 use pollscope_wire::modules;
 use pollscope_wire::place::{self, Place};
@@ -27,6 +27,10 @@ const LARGEST_RINGS: u64 = 128 << 20;
 /// | `OTEL_SERVICE_NAME` | the service's name | `service` of the macro, else `unknown_service:<exe>` |
 /// | `OTEL_RESOURCE_ATTRIBUTES` | more resource attributes, `key=value,..` | none |
 /// | `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | which traces are exported | `parentbased_always_on` |
+/// | `OTEL_ATTRIBUTE_COUNT_LIMIT`, `OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT`, `OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT` | attributes of a span, of an event; the first where the others are not set. The agent keeps up to 1024 | 128 |
+/// | `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`, `OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT` | characters of a text; the first where the other is not set | none: 16 KiB are recorded |
+/// | `OTEL_SPAN_EVENT_COUNT_LIMIT`, `OTEL_SPAN_LINK_COUNT_LIMIT` | events and links of a span. The agent keeps up to 1024 | 128 |
+/// | `OTEL_LINK_ATTRIBUTE_COUNT_LIMIT` | attributes of a link, of which there are none | 128 |
 #[derive(Clone, Debug)]
 pub struct Config {
     off: bool,
@@ -39,7 +43,7 @@ pub struct Config {
     max_threads: u32,
     ring_bytes: Option<u64>,
     slow_poll_ns: u64,
-    sampler: Sampler,
+    traces: Traces,
     warnings: Vec<String>,
 }
 
@@ -73,6 +77,7 @@ impl Config {
         };
         let (sampler, warning) = Sampler::from_lookup(&get);
         warnings.extend(warning);
+        let limits = SpanLimits::from_lookup(&get, &mut warnings);
         let mut resource = Vec::new();
         for pair in get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default().split(',') {
             if let Some((key, value)) = pair.split_once('=') {
@@ -93,7 +98,7 @@ impl Config {
             max_threads,
             ring_bytes,
             slow_poll_ns,
-            sampler,
+            traces: Traces { sampler, limits },
             warnings,
         }
     }
@@ -168,7 +173,7 @@ impl Config {
         for module in modules::loaded() {
             session.module(&module);
         }
-        match state::install(session, self.slow_poll_ns, self.sampler) {
+        match state::install(session, self.slow_poll_ns, self.traces) {
             Ok(installed) => Guard { owner: installed.is_some() },
             Err(error) => {
                 say(format_args!("nothing is recorded: no page for the enable word: {error}"));

@@ -122,6 +122,8 @@ pub fn end(open: SpanOpen, ended: f64, busy: f64, scheduled: f64) -> SpanEnd {
         estimated: false,
         attributes: 0,
         dropped_attributes: 0,
+        dropped_events: 0,
+        dropped_links: 0,
     }
 }
 

@@ -21,6 +21,26 @@ fn main() {
     builder.worker_threads(2).enable_all();
     let runtime = pollscope::runtime(&mut builder).build().expect("a runtime can be built");
     match scenario.as_str() {
+        "crowded" => {
+            use tracing::field::Empty;
+            let other = tracing::info_span!("other");
+            let span = tracing::info_span!(
+                "crowded",
+                otel.kind = "client",
+                a = "äöüß",
+                b = 2,
+                c = 3,
+                progress = Empty
+            );
+            span.record("a", "wxyz");
+            span.record("progress", 1);
+            (0..3).for_each(|_| {
+                span.follows_from(&other);
+            });
+            span.in_scope(|| {
+                (0..3).for_each(|n| tracing::warn!(n, shown = "long enough", last = true, "warned"))
+            });
+        }
         "family" => runtime.block_on(family::run()),
         "fields" => fields::run(),
         "instrumented" => runtime.block_on(instrumented::run()),
