@@ -130,6 +130,11 @@ impl Agent {
         let mut pipeline = None;
         let mut before = Positions::new();
         let mut open = Open::new();
+        if settings.export.is_none() && !arguments.export.no_export {
+            eprintln!(
+                "pollscope: nothing is exported: OTEL_SDK_DISABLED, OTEL_TRACES_EXPORTER or pollscope.toml says so"
+            );
+        }
         if let Some(config) = &settings.export {
             let Restored { journal: restored, positions, batches, open: spans, damaged } =
                 Journal::open(&settings.state)?;
@@ -281,6 +286,11 @@ impl Agent {
                         self.model.restore(id, spans);
                     }
                     self.claim(id);
+                    if self.exporting.contains(&id) && self.withheld(id) {
+                        self.say(format_args!(
+                            "{name} wants no spans exported (OTEL_SDK_DISABLED, OTEL_TRACES_EXPORTER): it is only shown here"
+                        ));
+                    }
                 }
                 Notice::Refused(path, why) => {
                     self.say(format_args!("cannot follow {}: {why}", path.display()));
@@ -334,6 +344,11 @@ impl Agent {
         }
     }
 
+    /// Whether a service wants none of its spans exported.
+    fn withheld(&self, id: SessionId) -> bool {
+        self.collector.sessions().iter().any(|status| status.id == id && status.info.withheld)
+    }
+
     fn claim(&mut self, id: SessionId) {
         if self.pipeline.is_none() || self.exporting.contains(&id) {
             return;
@@ -374,11 +389,13 @@ impl Agent {
             }
             if let Some(pipeline) = &self.pipeline {
                 let done = self.journal.as_ref().map(|journal| &journal.done);
-                let ours: Vec<_> = finished
+                let withheld = |id| self.model.session(id).is_some_and(|session| session.info().withheld);
+                let (held, ours): (Vec<_>, Vec<_>) = finished
                     .iter()
                     .filter(|span| self.exporting.contains(&span.session))
                     .filter(|span| done.is_none_or(|done| !done.contains(&span.session.0)))
-                    .collect();
+                    .partition(|span| withheld(span.session));
+                self.counts.withhold(held.len() as u64);
                 let sessions: HashSet<SessionId> = ours.iter().map(|span| span.session).collect();
                 for id in sessions {
                     if let Some(session) = self.model.session(id) {

@@ -14,6 +14,7 @@ pub struct Counts {
     records: AtomicU64,
     lost: [AtomicU64; 3],
     refused: AtomicU64,
+    withheld: AtomicU64,
     rounds: AtomicU64,
     journal_failed: AtomicBool,
     state: Mutex<State>,
@@ -96,6 +97,11 @@ impl Counts {
     /// Counts a refused session.
     pub fn refuse(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts spans that their service wants not exported.
+    pub fn withhold(&self, spans: u64) {
+        self.withheld.fetch_add(spans, Ordering::Relaxed);
     }
 
     /// Notes that the journal could not be written; whether that was known.
@@ -229,6 +235,12 @@ impl Counts {
                 "{span}",
                 "Spans of traces that are not sampled.",
                 stats.unsampled_spans,
+            ),
+            counter(
+                "pollscope.agent.spans.withheld",
+                "{span}",
+                "Spans of services that want none exported: OTEL_SDK_DISABLED, OTEL_TRACES_EXPORTER.",
+                load(&self.withheld),
             ),
             counter(
                 "pollscope.agent.export.requests",

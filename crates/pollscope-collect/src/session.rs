@@ -673,11 +673,13 @@ fn info(files: &SessionFiles, header: &Header) -> SessionInfo {
     let mut resource = Vec::new();
     let mut exe = String::new();
     let mut tracing_layer = false;
+    let mut withheld = false;
     for item in files.info().unwrap_or_default() {
         if !item.resource {
             match (item.key.as_str(), item.value) {
                 ("exe", InfoValue::Str(path)) => exe = path,
                 ("tracing.layer", InfoValue::Bool(made)) => tracing_layer = made,
+                ("export.traces", InfoValue::Str(said)) => withheld = said == "false",
                 _ => {}
             }
             continue;
@@ -696,6 +698,7 @@ fn info(files: &SessionFiles, header: &Header) -> SessionInfo {
         started: UnixNanos(header.start_realtime),
         exe: exe.into(),
         tracing_layer,
+        withheld,
         slow_poll: Nanos(header.slow_poll_ns),
     }
 }

@@ -187,6 +187,8 @@ pub struct SessionInfo {
     pub exe: Arc<str>,
     /// Whether the service made pollscope's `tracing` layer.
     pub tracing_layer: bool,
+    /// Whether the service wants none of its spans exported.
+    pub withheld: bool,
     /// Poll time above which a poll counts as slow.
     pub slow_poll: Nanos,
 }

@@ -27,6 +27,7 @@ const LARGEST_RINGS: u64 = 128 << 20;
 /// | `OTEL_SERVICE_NAME` | the service's name | `service` of the macro, else `unknown_service:<exe>` |
 /// | `OTEL_RESOURCE_ATTRIBUTES` | more resource attributes, `key=value,..` | none |
 /// | `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | which traces are exported | `parentbased_always_on` |
+/// | `OTEL_SDK_DISABLED`, `OTEL_TRACES_EXPORTER` | `true`, or `none`: no agent exports the spans; all is recorded and shown as before | exported |
 /// | `OTEL_ATTRIBUTE_COUNT_LIMIT`, `OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT`, `OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT` | attributes of a span, of an event; the first where the others are not set. The agent keeps up to 1024 | 128 |
 /// | `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`, `OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT` | characters of a text; the first where the other is not set | none: 16 KiB are recorded |
 /// | `OTEL_SPAN_EVENT_COUNT_LIMIT`, `OTEL_SPAN_LINK_COUNT_LIMIT` | events and links of a span. The agent keeps up to 1024 | 128 |
@@ -44,6 +45,7 @@ pub struct Config {
     ring_bytes: Option<u64>,
     slow_poll_ns: u64,
     traces: Traces,
+    withheld: bool,
     warnings: Vec<String>,
 }
 
@@ -78,6 +80,8 @@ impl Config {
         let (sampler, warning) = Sampler::from_lookup(&get);
         warnings.extend(warning);
         let limits = SpanLimits::from_lookup(&get, &mut warnings);
+        let says = |name, value: &str| get(name).is_some_and(|said| said.trim().eq_ignore_ascii_case(value));
+        let withheld = says("OTEL_SDK_DISABLED", "true") || says("OTEL_TRACES_EXPORTER", "none");
         let mut resource = Vec::new();
         for pair in get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default().split(',') {
             if let Some((key, value)) = pair.split_once('=') {
@@ -99,6 +103,7 @@ impl Config {
             ring_bytes,
             slow_poll_ns,
             traces: Traces { sampler, limits },
+            withheld,
             warnings,
         }
     }
@@ -159,7 +164,7 @@ impl Config {
                     .unwrap_or_else(|| place::worker_ring_bytes(space, place::memory_limit(), workers)),
                 slow_poll_ns: self.slow_poll_ns,
                 resource: resource.clone(),
-                facts: facts(),
+                facts: facts(self.withheld),
             },
             |reason| reasons.push(reason),
         );
@@ -214,10 +219,14 @@ impl Config {
     }
 }
 
-fn facts() -> Vec<(String, String)> {
+fn facts(withheld: bool) -> Vec<(String, String)> {
     let exe = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    vec![("exe".to_owned(), exe), ("pollscope.version".to_owned(), version)]
+    let mut facts = vec![("exe".to_owned(), exe), ("pollscope.version".to_owned(), version)];
+    if withheld {
+        facts.push(("export.traces".to_owned(), "false".to_owned()));
+    }
+    facts
 }
 
 fn exe_name() -> String {

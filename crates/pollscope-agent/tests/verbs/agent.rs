@@ -254,3 +254,38 @@ fn flags_win_over_variables_and_variables_over_the_file() {
         assert_eq!(all.iter().filter(|requests| **requests > 0).count(), 1, "{layers} layers: {all:?}");
     }
 }
+
+#[test]
+fn what_a_service_wants_not_exported_is_counted_and_shown_here_alone() {
+    for (name, value) in [("OTEL_SDK_DISABLED", "TRUE"), ("OTEL_TRACES_EXPORTER", "none")] {
+        let place = Place::new();
+        let _service = service_with(&place, "calm", &[(name, value)]);
+        let (endpoint, seen) = backend();
+        let agent = Agent::start(&place, &["--endpoint", &endpoint, "--protocol", "http/protobuf"]);
+        let withheld = || agent.metric("pollscope_agent_spans_withheld_total").filter(|spans| *spans >= 4);
+        wait_for("withheld spans", withheld);
+        assert_eq!(agent.end(), Some(0));
+        assert!(seen.lock().unwrap().is_empty(), "{name}");
+        assert!(ask(&place, &["traces"]).out.contains("order"));
+    }
+}
+
+#[test]
+fn an_agent_whose_own_environment_says_so_exports_nothing_and_says_it_once() {
+    let place = Place::new();
+    let _service = service(&place, "calm");
+    let (endpoint, seen) = backend();
+    for (name, value) in [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "None")] {
+        let mut command = crate::support::pollscope(&["agent", "--listen", "off"]);
+        command.arg("--dir").arg(place.path()).arg("--state").arg(place.path().join("state"));
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint).env(name, value);
+        let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let first = lines.next().unwrap();
+        assert!(first.contains("nothing is exported") && first.contains(name), "{first}");
+        lines.find(|line| line.contains("following")).expect("it follows all the same");
+        crate::support::signal(child.id(), "TERM");
+        assert!(wait_for("the end", || child.try_wait().unwrap()).success());
+    }
+    assert!(seen.lock().unwrap().is_empty());
+}

@@ -34,6 +34,7 @@ pub fn began(service: &str) -> Event {
         exe: "/bin/shop".into(),
         slow_poll: ms(10.0),
         tracing_layer: false,
+        withheld: false,
     })
 }
 
