@@ -30,6 +30,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub(crate) struct Traces {
     pub sampler: Sampler,
     pub limits: SpanLimits,
+    /// Whether `traceparent` is read and written.
+    #[cfg_attr(not(feature = "tower"), allow(dead_code, reason = "there are no headers"))]
+    pub propagated: bool,
 }
 
 /// A parent in another process.
