@@ -8,6 +8,7 @@ use crate::journal::{Journal, Restored};
 use crate::observe::service_of;
 use crate::server;
 use crate::settings::Settings;
+use crate::throttle::Throttle;
 use anyhow::{Context, Result};
 use pollscope_collect::{Claim, Collector, Notice, Options, Positions, Start, State};
 use pollscope_export::own::{Own, Step};
@@ -65,6 +66,7 @@ pub struct Agent {
     written: Option<(Instant, u64)>,
     /// Open spans of the journal whose sessions were not found yet.
     open: Open,
+    throttle: Option<Throttle>,
     exporting: HashSet<SessionId>,
     held: HashMap<SessionId, Option<u32>>,
     ended: HashMap<SessionId, Instant>,
@@ -173,6 +175,7 @@ impl Agent {
             unwritten: false,
             written: None,
             open,
+            throttle: settings.max_spans_per_second.map(|most| Throttle::new(most.get(), Instant::now())),
             exporting: HashSet::new(),
             held: HashMap::new(),
             ended: HashMap::new(),
@@ -390,12 +393,21 @@ impl Agent {
             if let Some(pipeline) = &self.pipeline {
                 let done = self.journal.as_ref().map(|journal| &journal.done);
                 let withheld = |id| self.model.session(id).is_some_and(|session| session.info().withheld);
-                let (held, ours): (Vec<_>, Vec<_>) = finished
+                let (held, mut ours): (Vec<_>, Vec<_>) = finished
                     .iter()
                     .filter(|span| self.exporting.contains(&span.session))
                     .filter(|span| done.is_none_or(|done| !done.contains(&span.session.0)))
                     .partition(|span| withheld(span.session));
                 self.counts.withhold(held.len() as u64);
+                if let Some(throttle) = &mut self.throttle {
+                    let (all, at) = (ours.len(), Instant::now());
+                    ours.retain(|span| !span.ids.sampled || throttle.admits(span.ids.trace.0, at));
+                    if self.counts.throttle((all - ours.len()) as u64) {
+                        self.say(format_args!(
+                            "there are more spans than --max-spans-per-second: whole traces are not exported, and shown here alone"
+                        ));
+                    }
+                }
                 let sessions: HashSet<SessionId> = ours.iter().map(|span| span.session).collect();
                 for id in sessions {
                     if let Some(session) = self.model.session(id) {

@@ -14,6 +14,7 @@ mod run;
 mod server;
 mod settings;
 mod show;
+mod throttle;
 
 use clap::Parser;
 use std::process::ExitCode;

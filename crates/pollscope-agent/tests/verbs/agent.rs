@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use pollscope_testkit::Place;
 use prost::Message;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
@@ -288,4 +288,33 @@ fn an_agent_whose_own_environment_says_so_exports_nothing_and_says_it_once() {
         assert!(wait_for("the end", || child.try_wait().unwrap()).success());
     }
     assert!(seen.lock().unwrap().is_empty());
+}
+
+#[test]
+fn above_the_rate_whole_traces_are_dropped_and_counted() {
+    let place = Place::new();
+    let _service = service(&place, "busy");
+    let (endpoint, seen) = backend();
+    let file = place.path().join("settings.toml");
+    std::fs::write(&file, "[agent]\nmax_spans_per_second = 5\n").unwrap();
+    let flags = ["--endpoint", &endpoint, "--protocol", "http/protobuf", "--config", file.to_str().unwrap()];
+    let agent = Agent::start(&place, &flags);
+    let metric = |name: &str| agent.metric(&format!("pollscope_agent_spans_{name}_total")).unwrap();
+    wait_for("all spans", || (metric("sent") + metric("throttled") == 100).then_some(()));
+    let throttled = metric("throttled");
+    assert_eq!(agent.end(), Some(0));
+    let mut traces: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+    for (_, body) in seen.lock().unwrap().iter() {
+        let all = ExportTraceServiceRequest::decode(&**body).unwrap().resource_spans;
+        for span in all.into_iter().flat_map(|all| all.scope_spans).flat_map(|of| of.spans) {
+            *traces.entry(span.trace_id).or_default() += 1;
+        }
+    }
+    assert!(traces.values().all(|spans| *spans == 2), "no trace in parts: {traces:?}");
+    assert_eq!(traces.values().sum::<u64>() + throttled, 100);
+    assert!((1..=35).contains(&traces.len()), "{}", traces.len());
+    assert_eq!(
+        ask(&place, &["traces", "--json", "--limit", "300"]).json()["traces"].as_array().unwrap().len(),
+        50
+    );
 }
