@@ -54,6 +54,26 @@ fn resource_attributes_are_decoded_and_come_before_what_is_found_out() {
 }
 
 #[test]
+fn what_the_environment_says_amiss_is_said_once_and_the_default_used() {
+    let place = Place::new();
+    let amiss = [
+        ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+        ("OTEL_PROPAGATORS", "tracecontext,b3,xray"),
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "all"),
+    ];
+    let mut service = Service::start_heard(env!("CARGO_BIN_EXE_traced"), &place, &["quiet"], &amiss);
+    service.ready();
+    assert!(finished(&place).iter().all(|span| span.ids.sampled));
+    let (status, heard) = service.finish_heard();
+    assert!(status.success());
+    let said: Vec<&str> = heard.lines().filter(|line| line.starts_with("pollscope: ")).collect();
+    assert_eq!(said.len(), amiss.len(), "{said:?}");
+    for (name, _) in amiss {
+        assert!(said.iter().any(|line| line.contains(name)), "{name}: {said:?}");
+    }
+}
+
+#[test]
 fn off_is_no_session_and_the_service_runs_on() {
     for off in ["off", "0", "false"] {
         let place = Place::new();

@@ -318,3 +318,16 @@ fn above_the_rate_whole_traces_are_dropped_and_counted() {
         50
     );
 }
+
+#[test]
+fn what_is_not_sampled_is_shown_here_and_not_exported() {
+    let place = Place::new();
+    let _service = service_with(&place, "calm", &[("OTEL_TRACES_SAMPLER", "always_off")]);
+    let (endpoint, seen) = backend();
+    let agent = Agent::start(&place, &["--endpoint", &endpoint, "--protocol", "http/protobuf"]);
+    let unsampled = || agent.metric("pollscope_agent_spans_unsampled_total").filter(|spans| *spans == 4);
+    wait_for("unsampled spans", unsampled);
+    assert_eq!(agent.end(), Some(0));
+    assert!(seen.lock().unwrap().is_empty());
+    assert_eq!(ask(&place, &["traces", "--json"]).json()["traces"].as_array().unwrap().len(), 2);
+}
