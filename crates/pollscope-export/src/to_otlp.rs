@@ -292,9 +292,9 @@ fn unknown_service(exe: &str) -> String {
     }
 }
 
-/// The session's id in the form that `service.instance.id` should have; the same after an agent restart.
+/// The session's id as the UUID that the service itself makes of it (version 4, variant 1).
 fn uuid(session: SessionId) -> String {
-    let hex = session.to_string();
+    let hex = format!("{:032x}", session.0 & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62);
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 

@@ -9,8 +9,12 @@ use pollscope_testkit::{Place, Service};
 
 /// The resource of a service run with these variables, which calls itself `quiet`.
 fn resource(environment: &[(&str, &str)]) -> Vec<KeyValue> {
+    resource_of("quiet", environment)
+}
+
+fn resource_of(scenario: &str, environment: &[(&str, &str)]) -> Vec<KeyValue> {
     let place = Place::new();
-    let mut service = Service::start_with(env!("CARGO_BIN_EXE_traced"), &place, &["quiet"], environment);
+    let mut service = Service::start_with(env!("CARGO_BIN_EXE_traced"), &place, &[scenario], environment);
     service.ready();
     let model = model(&place);
     assert!(service.finish().success());
@@ -30,6 +34,20 @@ fn the_environments_name_comes_before_the_codes() {
     named(&[("OTEL_RESOURCE_ATTRIBUTES", "service.name=desk")], "desk");
     named(&[("OTEL_SERVICE_NAME", "till"), ("OTEL_RESOURCE_ATTRIBUTES", "service.name=desk")], "till");
     named(&[("OTEL_SERVICE_NAME", "")], "quiet");
+}
+
+#[test]
+fn what_the_code_says_of_its_resource_leaves_unless_the_environment_says_it() {
+    let resource = resource_of("unnamed", &[("OTEL_RESOURCE_ATTRIBUTES", "team=of the environment")]);
+    let value = |key| shown(&resource, key).unwrap_or_default();
+    assert_eq!(value("deployment.environment.name"), "of code");
+    assert_eq!(value("team"), "of the environment");
+    assert_eq!(value("service.name"), "unknown_service:traced");
+    // Random, version 4.
+    let id = value("service.instance.id");
+    let lengths: Vec<usize> = id.split('-').map(str::len).collect();
+    assert_eq!((lengths, &id[14..15]), (vec![8, 4, 4, 4, 12], "4"), "{id}");
+    assert_ne!(shown(&resource_of("unnamed", &[]), "service.instance.id"), Some(id));
 }
 
 #[test]

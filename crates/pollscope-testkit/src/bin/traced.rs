@@ -16,7 +16,12 @@ fn main() {
     let scenario = std::env::args().nth(1).expect("a scenario is named");
     use tracing_subscriber::prelude::*;
     tracing_subscriber::registry().with(pollscope::layer()).init();
-    let guard = pollscope::Config::from_env().service(&scenario).init();
+    let config = pollscope::Config::from_env();
+    let config = match scenario.as_str() {
+        "unnamed" => config.resource("team", "of code").resource("deployment.environment.name", "of code"),
+        name => config.service(name),
+    };
+    let guard = config.init();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(2).enable_all();
     let runtime = pollscope::runtime(&mut builder).build().expect("a runtime can be built");
@@ -53,6 +58,7 @@ fn main() {
             tracing::debug_span!("a debug span").in_scope(|| ());
             tracing::info_span!(target: "hyper::proto", "of hyper").in_scope(|| ());
         }
+        "unnamed" => {}
         "web" => runtime.block_on(web::run()),
         other => panic!("no scenario {other}"),
     }
