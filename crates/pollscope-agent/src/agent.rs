@@ -9,6 +9,7 @@ use crate::observe::service_of;
 use crate::server;
 use crate::settings::Settings;
 use crate::show;
+use crate::throttle::Throttle;
 use anyhow::{Context, Result};
 use pollscope_collect::{Claim, Collector, Notice, Options, Positions, Start, State};
 use pollscope_export::own::{Own, Step};
@@ -67,6 +68,7 @@ pub struct Agent {
     written: Option<(Instant, u64)>,
     /// Open spans of the journal whose sessions were not found yet.
     open: Open,
+    throttle: Option<Throttle>,
     exporting: HashSet<SessionId>,
     held: HashMap<SessionId, Option<u32>>,
     ended: HashMap<SessionId, Instant>,
@@ -138,6 +140,11 @@ impl Agent {
         let mut pipeline = None;
         let mut before = Positions::new();
         let mut open = Open::new();
+        if settings.export.is_none() && !arguments.export.no_export {
+            eprintln!(
+                "pollscope: nothing is exported: OTEL_SDK_DISABLED, OTEL_TRACES_EXPORTER or pollscope.toml says so"
+            );
+        }
         if let Some(config) = &settings.export {
             let Restored { journal: restored, positions, batches, open: spans, damaged } =
                 Journal::open(&settings.state)?;
@@ -176,6 +183,7 @@ impl Agent {
             unwritten: false,
             written: None,
             open,
+            throttle: settings.max_spans_per_second.map(|most| Throttle::new(most.get(), Instant::now())),
             exporting: HashSet::new(),
             held: HashMap::new(),
             ended: HashMap::new(),
@@ -289,6 +297,11 @@ impl Agent {
                         self.model.restore(id, spans);
                     }
                     self.claim(id);
+                    if self.exporting.contains(&id) && self.withheld(id) {
+                        self.say(format_args!(
+                            "{name} wants no spans exported (OTEL_SDK_DISABLED, OTEL_TRACES_EXPORTER): it is only shown here"
+                        ));
+                    }
                 }
                 Notice::Refused(path, why) => {
                     self.say(format_args!("cannot follow {}: {why}", path.display()));
@@ -342,6 +355,11 @@ impl Agent {
         }
     }
 
+    /// Whether a service wants none of its spans exported.
+    fn withheld(&self, id: SessionId) -> bool {
+        self.collector.sessions().iter().any(|status| status.id == id && status.info.withheld)
+    }
+
     fn claim(&mut self, id: SessionId) {
         if self.pipeline.is_none() || self.exporting.contains(&id) {
             return;
@@ -382,7 +400,8 @@ impl Agent {
             }
             if let Some(pipeline) = &self.pipeline {
                 let done = self.journal.as_ref().map(|journal| &journal.done);
-                let ours: Vec<_> = finished
+                let withheld = |id| self.model.session(id).is_some_and(|session| session.info().withheld);
+                let (held, mut ours): (Vec<_>, Vec<_>) = finished
                     .iter()
                     .filter(|span| self.exporting.contains(&span.session))
                     .filter(|span| done.is_none_or(|done| !done.contains(&span.session.0)))
@@ -390,7 +409,17 @@ impl Agent {
                         self.counts.foreign(u64::from(span.ids.foreign));
                         !span.ids.foreign
                     })
-                    .collect();
+                    .partition(|span| withheld(span.session));
+                self.counts.withhold(held.len() as u64);
+                if let Some(throttle) = &mut self.throttle {
+                    let (all, at) = (ours.len(), Instant::now());
+                    ours.retain(|span| !span.ids.sampled || throttle.admits(span.ids.trace.0, at));
+                    if self.counts.throttle((all - ours.len()) as u64) {
+                        self.say(format_args!(
+                            "there are more spans than --max-spans-per-second: whole traces are not exported, and shown here alone"
+                        ));
+                    }
+                }
                 let sessions: HashSet<SessionId> = ours.iter().map(|span| span.session).collect();
                 for id in sessions {
                     if let Some(session) = self.model.session(id) {

@@ -3,6 +3,7 @@
 use crate::{agent, doctor, observe, run, show};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -94,6 +95,9 @@ pub struct AgentArgs {
     /// Seconds that dead sessions are kept [default: 3600]
     #[arg(long, value_name = "SECONDS")]
     pub keep_dead: Option<f64>,
+    /// Spans exported a second at most, about: beyond it whole traces are dropped, by their ids
+    #[arg(long, value_name = "N")]
+    pub max_spans_per_second: Option<NonZeroU32>,
     /// Export the agent's own spans and metrics too, as service `pollscope-agent`
     #[arg(long)]
     pub own_telemetry: bool,

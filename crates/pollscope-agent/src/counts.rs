@@ -15,6 +15,8 @@ pub struct Counts {
     lost: [AtomicU64; 3],
     refused: AtomicU64,
     foreign: AtomicU64,
+    withheld: AtomicU64,
+    throttled: AtomicU64,
     rounds: AtomicU64,
     journal_failed: AtomicBool,
     state: Mutex<State>,
@@ -102,6 +104,16 @@ impl Counts {
     /// Counts a refused session.
     pub fn refuse(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts spans that their service wants not exported.
+    pub fn withhold(&self, spans: u64) {
+        self.withheld.fetch_add(spans, Ordering::Relaxed);
+    }
+
+    /// Counts spans of traces that were dropped for the rate; whether they are the first.
+    pub fn throttle(&self, spans: u64) -> bool {
+        self.throttled.fetch_add(spans, Ordering::Relaxed) == 0 && spans > 0
     }
 
     /// Notes that the journal could not be written; whether that was known.
@@ -241,6 +253,18 @@ impl Counts {
                 "{span}",
                 "Spans that their service exports itself.",
                 load(&self.foreign),
+            ),
+            counter(
+                "pollscope.agent.spans.withheld",
+                "{span}",
+                "Spans of services that want none exported: OTEL_SDK_DISABLED, OTEL_TRACES_EXPORTER.",
+                load(&self.withheld),
+            ),
+            counter(
+                "pollscope.agent.spans.throttled",
+                "{span}",
+                "Spans of traces that were dropped whole: there were more than --max-spans-per-second.",
+                load(&self.throttled),
             ),
             counter(
                 "pollscope.agent.export.requests",

@@ -189,6 +189,13 @@ fn session(observed: &Observed, status: &SessionStatus) -> Vec<Check> {
         let spans = status.read[1] > 0 || model.open_span_count() > 0;
         checks.extend(spans_of(service, spans, &status.info));
     }
+    if status.info.withheld {
+        checks.push(check(
+            Level::Ok,
+            format!("{service}: its spans are not exported: it runs with OTEL_SDK_DISABLED=true or OTEL_TRACES_EXPORTER=none"),
+            Some("unset it for the service; what is recorded can be seen here all the same"),
+        ));
+    }
     checks.extend(line_tables(service, status));
     checks
 }

@@ -15,6 +15,7 @@ mod server;
 mod settings;
 mod show;
 mod table;
+mod throttle;
 
 use clap::Parser;
 use std::process::ExitCode;

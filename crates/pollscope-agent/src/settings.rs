@@ -4,6 +4,7 @@ use crate::cli::{AgentArgs, Export};
 use anyhow::{Context, Result, bail};
 use pollscope_export::{Config, Options};
 use serde::Deserialize;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ struct AgentFile {
     listen: Option<String>,
     grace_seconds: Option<f64>,
     keep_dead_seconds: Option<f64>,
+    max_spans_per_second: Option<NonZeroU32>,
     own_telemetry: bool,
 }
 
@@ -41,6 +43,8 @@ pub struct Settings {
     pub grace: Duration,
     /// How long dead sessions are kept.
     pub keep_dead: Duration,
+    /// Spans exported a second at most; `None`: all.
+    pub max_spans_per_second: Option<NonZeroU32>,
     /// Whether the agent's own spans and metrics are exported too.
     pub own_telemetry: bool,
 }
@@ -110,6 +114,7 @@ impl Settings {
             listen: (listen != "off").then_some(listen),
             grace: seconds(arguments.grace.or(file.agent.grace_seconds), 5.0, "grace")?,
             keep_dead: seconds(arguments.keep_dead.or(file.agent.keep_dead_seconds), 3600.0, "keep-dead")?,
+            max_spans_per_second: arguments.max_spans_per_second.or(file.agent.max_spans_per_second),
             own_telemetry: arguments.own_telemetry || file.agent.own_telemetry,
         })
     }

@@ -197,6 +197,8 @@ impl Converter<'_> {
             estimated: raw.flags & flags::ESTIMATED != 0,
             attributes: raw.attributes,
             dropped_attributes: raw.dropped,
+            dropped_events: raw.dropped_events,
+            dropped_links: raw.dropped_links,
         }))
     }
 
@@ -265,10 +267,10 @@ impl Converter<'_> {
                 to: local(to),
                 remote: (ids.trace != 0 && ids.span != 0).then_some((TraceId(ids.trace), SpanId(ids.span))),
             }),
-            Record::Event { span, callsite, attributes } => {
+            Record::Event { span, callsite, attributes, dropped } => {
                 let at = self.line.time(tick);
                 let callsite = self.names.callsite(self.files, callsite, 0);
-                open.begin_event(span, at, callsite, attributes, sink);
+                open.begin_event(span, at, callsite, attributes, dropped, sink);
                 None
             }
             Record::Text { span, key, length, stored, part, of_event } => {

@@ -673,12 +673,14 @@ fn info(files: &SessionFiles, header: &Header) -> SessionInfo {
     let mut resource = Vec::new();
     let mut exe = String::new();
     let (mut tracing_layer, mut foreign_subscriber) = (false, false);
+    let mut withheld = false;
     for item in files.info().unwrap_or_default() {
         if !item.resource {
             match (item.key.as_str(), item.value) {
                 ("exe", InfoValue::Str(path)) => exe = path,
                 ("tracing.layer", InfoValue::Bool(made)) => tracing_layer = made,
                 ("tracing.foreign", InfoValue::Bool(found)) => foreign_subscriber = found,
+                ("export.traces", InfoValue::Str(said)) => withheld = said == "false",
                 _ => {}
             }
             continue;
@@ -698,6 +700,7 @@ fn info(files: &SessionFiles, header: &Header) -> SessionInfo {
         exe: exe.into(),
         tracing_layer,
         foreign_subscriber,
+        withheld,
         slow_poll: Nanos(header.slow_poll_ns),
     }
 }

@@ -7,8 +7,8 @@ use pollscope_wire::reader::SessionFiles;
 use pollscope_wire::record::{VALUE_MAX, value};
 use std::sync::Arc;
 
-/// Fields of one event at most.
-const FIELDS: usize = 128;
+/// Fields of one event at most: a service records no more than 128 unless told so.
+const FIELDS: usize = 1024;
 
 /// What a ring's records were in the middle of. Parts stand next to one another in a ring: whatever comes
 /// between ends what is open.
@@ -34,6 +34,7 @@ struct OpenEvent {
     callsite: Arc<Callsite>,
     attributes: Vec<Attribute>,
     missing: u32,
+    dropped: u32,
 }
 
 fn local(span: u64) -> Option<LocalSpanId> {
@@ -47,10 +48,12 @@ impl Open {
         at: UnixNanos,
         callsite: Arc<Callsite>,
         attributes: u32,
+        dropped: u32,
         sink: &mut dyn FnMut(Event),
     ) {
         self.finish(sink);
-        self.event = Some(OpenEvent { span, at, callsite, attributes: Vec::new(), missing: attributes });
+        self.event =
+            Some(OpenEvent { span, at, callsite, attributes: Vec::new(), missing: attributes, dropped });
         self.settle(sink);
     }
 
@@ -139,6 +142,8 @@ impl Open {
             event.missing = event.missing.saturating_sub(1);
             if event.attributes.len() < FIELDS {
                 event.attributes.push(attribute);
+            } else {
+                event.dropped = event.dropped.saturating_add(1);
             }
         }
         self.settle(sink);
@@ -154,8 +159,8 @@ impl Open {
     pub fn finish(&mut self, sink: &mut dyn FnMut(Event)) {
         self.text = None;
         if let Some(event) = self.event.take() {
-            let OpenEvent { span, at, callsite, attributes, .. } = event;
-            sink(Event::SpanEvent { span: local(span), at, callsite, attributes });
+            let OpenEvent { span, at, callsite, attributes, dropped: dropped_attributes, .. } = event;
+            sink(Event::SpanEvent { span: local(span), at, callsite, attributes, dropped_attributes });
         }
     }
 }

@@ -219,7 +219,7 @@ fn a_span_is_told_with_all_its_attributes_events_and_links() {
     ring.write_slice(kind::ATTRIBUTE, 0, opened + 3, &body);
     ring.write_slice(kind::MORE, 0, opened + 3, rest);
 
-    ring.write(kind::EVENT, 0, opened + 4, &[9, pack(callsite, 2)]);
+    ring.write(kind::EVENT, 0, opened + 4, &[9, pack(callsite, 2), 5]);
     let hello = u64::from_le_bytes(*b"hello\0\0\0");
     let message = session.string("message");
     let of_event = value::OF_EVENT;
@@ -242,9 +242,11 @@ fn a_span_is_told_with_all_its_attributes_events_and_links() {
         polls: 3,
         attributes: 2,
         dropped: 1,
+        dropped_events: 2,
+        dropped_links: 3,
         ids,
     };
-    let (flags, body) = end.encode();
+    let (flags, body, _) = end.encode();
     ring.write(kind::SPAN_END, flags, opened + 1_000, &body);
     kill(session);
 
@@ -282,6 +284,7 @@ fn a_span_is_told_with_all_its_attributes_events_and_links() {
             span: Some(id),
             at: at(session, opened + 4),
             callsite: site.into(),
+            dropped_attributes: 5,
             attributes: vec![
                 attribute("message", Value::Str("hello".into()), None),
                 attribute("ratio", Value::F64(0.5), None),
@@ -300,6 +303,8 @@ fn a_span_is_told_with_all_its_attributes_events_and_links() {
             estimated: true,
             attributes: 2,
             dropped_attributes: 1,
+            dropped_events: 2,
+            dropped_links: 3,
         }),
     ];
     let told: Vec<&Event> = facts

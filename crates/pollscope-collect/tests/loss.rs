@@ -25,7 +25,7 @@ fn write_span(session: &Session, thread: &mut ThreadHandle, number: u64) {
         ids,
         ..record::SpanEnd::default()
     };
-    let (flags, body) = end.encode();
+    let (flags, body, _) = end.encode();
     thread.span.write(kind::SPAN_END, flags, now, &body);
 }
 

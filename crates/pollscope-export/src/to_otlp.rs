@@ -187,6 +187,7 @@ fn event(event: &SpanEvent) -> proto::span::Event {
     let name = &whole[..whole.floor_char_boundary(EVENT_NAME_LIMIT)];
     let named_whole = message.is_some() && name.len() == whole.len();
 
+    let cut = event.attributes.iter().filter(|each| each.cut.is_some()).count();
     let mut all = Attributes::default();
     for Attribute { key, value, .. } in &event.attributes {
         match &**key {
@@ -202,7 +203,7 @@ fn event(event: &SpanEvent) -> proto::span::Event {
         time_unix_nano: event.at.0,
         name: name.into(),
         attributes: all.0,
-        dropped_attributes_count: event.attributes.iter().filter(|each| each.cut.is_some()).count() as u32,
+        dropped_attributes_count: event.dropped_attributes.saturating_add(cut as u32),
     }
 }
 
@@ -291,9 +292,9 @@ fn unknown_service(exe: &str) -> String {
     }
 }
 
-/// The session's id in the form that `service.instance.id` should have; the same after an agent restart.
+/// The session's id as the UUID that the service itself makes of it (version 4, variant 1).
 fn uuid(session: SessionId) -> String {
-    let hex = session.to_string();
+    let hex = format!("{:032x}", session.0 & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62);
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 

@@ -186,6 +186,7 @@ fn an_event_is_named_by_its_message() {
         at: UnixNanos(5),
         callsite: callsite("event src/orders.rs:41", 13),
         attributes,
+        dropped_attributes: 0,
     };
     let mut told = place();
     told.events = vec![
@@ -216,6 +217,7 @@ fn fields_of_the_service_win_over_what_is_told_of_their_event() {
         at: UnixNanos(5),
         callsite: callsite("leveled", 9),
         attributes: vec![attribute("level", Value::I64(3)), attribute("target", Value::Str("moon".into()))],
+        dropped_attributes: 0,
     }];
     let out = span(&told).unwrap();
     assert_eq!(shown(&out.attributes)["target"], "1");
@@ -229,6 +231,7 @@ fn an_event_with_an_error_and_no_message_is_an_exception() {
         at: UnixNanos(5),
         callsite: callsite("event src/orders.rs:41", 17),
         attributes,
+        dropped_attributes: 0,
     };
     let error = || attribute("error", Value::Str("sold out".into()));
     let mut told = place();
@@ -279,7 +282,7 @@ fn one_request_carries_many_services_each_with_its_own_resource() {
     assert!(out.resource_spans[0].schema_url.starts_with("https://opentelemetry.io/schemas/1."));
     let told = shown(&out.resource_spans[0].resource.as_ref().unwrap().attributes);
     assert_eq!(told["service.name"], "\"gateway\"");
-    assert_eq!(told["service.instance.id"], "\"01234567-89ab-cdef-0123-456789abcdef\"");
+    assert_eq!(told["service.instance.id"], "\"01234567-89ab-4def-8123-456789abcdef\"");
     assert_eq!((told["pods"].as_str(), told["process.pid"].as_str()), ("3", "77"));
 }
 
@@ -287,4 +290,21 @@ fn one_request_carries_many_services_each_with_its_own_resource() {
 fn a_service_without_a_name_is_named_after_its_executable() {
     let info = SessionInfo { exe: "/usr/bin/shop".into(), ..SessionInfo::default() };
     assert_eq!(shown(&resource(SessionId(1), &info).attributes)["service.name"], "\"unknown_service:shop\"");
+}
+
+#[test]
+fn what_was_over_the_limits_is_told_by_kind() {
+    let mut told = place();
+    (told.dropped_attributes, told.dropped_events, told.dropped_links) = (3, 4, 5);
+    told.attributes = vec![Attribute { cut: Some(99), ..attribute("long", Value::Str("lo".into())) }];
+    told.events = vec![SpanEvent {
+        at: UnixNanos(5),
+        callsite: callsite("event", 9),
+        attributes: vec![],
+        dropped_attributes: 6,
+    }];
+    let out = span(&told).unwrap();
+    let counts = (out.dropped_attributes_count, out.dropped_events_count, out.dropped_links_count);
+    assert_eq!(counts, (4, 4, 5), "a cut value is a dropped attribute");
+    assert_eq!(out.events[0].dropped_attributes_count, 6);
 }

@@ -189,6 +189,8 @@ pub struct SessionInfo {
     pub tracing_layer: bool,
     /// Whether its global `tracing` subscriber lacks our layer.
     pub foreign_subscriber: bool,
+    /// Whether the service wants none of its spans exported.
+    pub withheld: bool,
     /// Poll time above which a poll counts as slow.
     pub slow_poll: Nanos,
 }
@@ -424,6 +426,10 @@ pub struct SpanEnd {
     pub attributes: u32,
     /// Attributes beyond the limit.
     pub dropped_attributes: u32,
+    /// Events beyond the limit.
+    pub dropped_events: u32,
+    /// Links beyond the limit.
+    pub dropped_links: u32,
 }
 
 /// A class of record, in which loss is counted exactly.
@@ -523,6 +529,8 @@ pub enum Event {
         callsite: Arc<Callsite>,
         /// Its fields.
         attributes: Vec<Attribute>,
+        /// Fields beyond the limit.
+        dropped_attributes: u32,
     },
     /// `span` follows from another, or is linked to it.
     SpanLink {

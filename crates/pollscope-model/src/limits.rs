@@ -3,11 +3,11 @@
 /// How much the model keeps. All of it is per session unless it says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Attributes of a span (OpenTelemetry's default).
+    /// Attributes of a span: more than a service records unless told so; it keeps OpenTelemetry's limits itself.
     pub attributes: usize,
-    /// Events of a span (OpenTelemetry's default).
+    /// Events of a span, likewise.
     pub events: usize,
-    /// Links of a span (OpenTelemetry's default).
+    /// Links of a span, likewise.
     pub links: usize,
     /// Rounds that an ended span waits for its ids, and attributes for a span that nobody has opened or ended.
     pub rounds_to_wait: u64,
@@ -45,9 +45,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            attributes: 128,
-            events: 128,
-            links: 128,
+            attributes: 1_024,
+            events: 1_024,
+            links: 1_024,
             rounds_to_wait: 50,
             open_spans: 262_144,
             open_bytes: 64 * 1024 * 1024,

@@ -130,9 +130,9 @@ impl Session {
                 self.saw(at);
                 self.spans.attribute(span, at, attribute, round);
             }
-            Event::SpanEvent { span, at, callsite, attributes } => {
+            Event::SpanEvent { span, at, callsite, attributes, dropped_attributes } => {
                 self.saw(at);
-                self.spans.event(span, SpanEvent { at, callsite, attributes }, round);
+                self.spans.event(span, SpanEvent { at, callsite, attributes, dropped_attributes }, round);
             }
             Event::SpanLink { span, to, remote } => {
                 if let Some(to) = to {

@@ -13,6 +13,8 @@ pub struct SpanEvent {
     pub callsite: Arc<Callsite>,
     /// Its fields, `message` among them.
     pub attributes: Vec<Attribute>,
+    /// Fields beyond the limit.
+    pub dropped_attributes: u32,
 }
 
 /// Kind, as in OpenTelemetry.

@@ -187,7 +187,7 @@ impl OpenSpan {
         }
         self.attributes.push(TimedAttribute { first: at, last: at, attribute });
         let counted = |n: &usize| !special::is_special(&self.attributes[*n].attribute.key);
-        if (0..self.attributes.len()).filter(counted).count() > most {
+        if self.attributes.len() > most && (0..self.attributes.len()).filter(counted).count() > most {
             // The latest goes, whichever way they came in.
             let latest = (0..self.attributes.len()).filter(counted).max_by_key(|n| self.attributes[*n].first);
             self.attributes.remove(latest.unwrap_or(0));
@@ -693,8 +693,8 @@ impl Spans {
             dropped_attributes: end
                 .map_or(0, |end| end.dropped_attributes)
                 .saturating_add(span.dropped_attributes),
-            dropped_events: span.dropped_events,
-            dropped_links: span.dropped_links,
+            dropped_events: end.map_or(0, |end| end.dropped_events).saturating_add(span.dropped_events),
+            dropped_links: end.map_or(0, |end| end.dropped_links).saturating_add(span.dropped_links),
             events: span.events,
             links: self.links(&span.links),
             callsite: Arc::<Callsite>::clone(&open.callsite),

@@ -141,6 +141,7 @@ mod tests {
         let event = |severity, fields: &[(&str, &str)]| SpanEvent {
             at: UnixNanos(1),
             callsite: Arc::new(Callsite { severity, ..Callsite::default() }),
+            dropped_attributes: 0,
             attributes: fields
                 .iter()
                 .map(|(key, value)| Attribute {

@@ -117,7 +117,7 @@ fn what_is_beyond_the_limits_is_dropped_and_counted() {
         });
     }
     Random(99).shuffle(&mut facts);
-    let mut model = model();
+    let mut model = with(Limits { attributes: 128, events: 128, links: 128, ..Limits::default() });
     apply(&mut model, facts);
     model.end_round();
     let span = leaves(&mut model).remove(0);

@@ -2,15 +2,19 @@
 
 mod common;
 
-use common::{finished, model, shown};
+use common::{exported, finished, model, shown};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use pollscope_export::to_otlp;
 use pollscope_testkit::{Place, Service};
 
 /// The resource of a service run with these variables, which calls itself `quiet`.
 fn resource(environment: &[(&str, &str)]) -> Vec<KeyValue> {
+    resource_of("quiet", environment)
+}
+
+fn resource_of(scenario: &str, environment: &[(&str, &str)]) -> Vec<KeyValue> {
     let place = Place::new();
-    let mut service = Service::start_with(env!("CARGO_BIN_EXE_traced"), &place, &["quiet"], environment);
+    let mut service = Service::start_with(env!("CARGO_BIN_EXE_traced"), &place, &[scenario], environment);
     service.ready();
     let model = model(&place);
     assert!(service.finish().success());
@@ -33,6 +37,20 @@ fn the_environments_name_comes_before_the_codes() {
 }
 
 #[test]
+fn what_the_code_says_of_its_resource_leaves_unless_the_environment_says_it() {
+    let resource = resource_of("unnamed", &[("OTEL_RESOURCE_ATTRIBUTES", "team=of the environment")]);
+    let value = |key| shown(&resource, key).unwrap_or_default();
+    assert_eq!(value("deployment.environment.name"), "of code");
+    assert_eq!(value("team"), "of the environment");
+    assert_eq!(value("service.name"), "unknown_service:traced");
+    // Random, version 4.
+    let id = value("service.instance.id");
+    let lengths: Vec<usize> = id.split('-').map(str::len).collect();
+    assert_eq!((lengths, &id[14..15]), (vec![8, 4, 4, 4, 12], "4"), "{id}");
+    assert_ne!(shown(&resource_of("unnamed", &[]), "service.instance.id"), Some(id));
+}
+
+#[test]
 fn resource_attributes_are_decoded_and_come_before_what_is_found_out() {
     let said =
         "team=a%2Cb%3Dc, deployment.environment.name = test ,broken,host.name=other,service.instance.id=7";
@@ -51,6 +69,26 @@ fn resource_attributes_are_decoded_and_come_before_what_is_found_out() {
     let mut keys: Vec<&str> = resource.iter().map(|attribute| &*attribute.key).collect();
     keys.sort_unstable();
     assert!(keys.windows(2).all(|pair| pair[0] != pair[1]), "each key once: {keys:?}");
+}
+
+#[test]
+fn what_the_environment_says_amiss_is_said_once_and_the_default_used() {
+    let place = Place::new();
+    let amiss = [
+        ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+        ("OTEL_PROPAGATORS", "tracecontext,b3,xray"),
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "all"),
+    ];
+    let mut service = Service::start_heard(env!("CARGO_BIN_EXE_traced"), &place, &["quiet"], &amiss);
+    service.ready();
+    assert!(finished(&place).iter().all(|span| span.ids.sampled));
+    let (status, heard) = service.finish_heard();
+    assert!(status.success());
+    let said: Vec<&str> = heard.lines().filter(|line| line.starts_with("pollscope: ")).collect();
+    assert_eq!(said.len(), amiss.len(), "{said:?}");
+    for (name, _) in amiss {
+        assert!(said.iter().any(|line| line.contains(name)), "{name}: {said:?}");
+    }
 }
 
 #[test]
@@ -99,4 +137,41 @@ fn the_level_says_which_events_are_recorded() {
     assert_eq!(of(&[("POLLSCOPE_EVENTS", "debug")]), [9, 13], "what the filter leaves out is not recorded");
     assert_eq!(of(&[("POLLSCOPE_EVENTS", "off")]), [0u8; 0]);
     assert_eq!(of(&[("POLLSCOPE_EVENTS", "loud")]), [13], "the default, with a warning");
+}
+
+#[test]
+fn the_limits_of_a_span_hold_and_what_is_over_them_is_counted() {
+    let of = |environment: &[(&str, &str)]| {
+        let place = Place::new();
+        let mut service =
+            Service::start_with(env!("CARGO_BIN_EXE_traced"), &place, &["crowded"], environment);
+        service.ready();
+        let spans = finished(&place);
+        assert!(service.finish().success());
+        exported(spans.iter().find(|span| &*span.name == "crowded").expect("a span"))
+    };
+    let whole = of(&[("OTEL_SPAN_EVENT_COUNT_LIMIT", "few")]);
+    assert_eq!((whole.events.len(), whole.links.len()), (3, 1), "three links to one span are one");
+    assert_eq!(
+        (shown(&whole.attributes, "progress").as_deref(), whole.dropped_attributes_count),
+        (Some("1"), 0)
+    );
+
+    let span = of(&[
+        ("OTEL_ATTRIBUTE_COUNT_LIMIT", "1"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "2"),
+        ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "3"),
+        ("OTEL_SPAN_EVENT_COUNT_LIMIT", "2"),
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "1"),
+    ]);
+    assert_eq!(span.kind, 3, "what says the kind is no attribute");
+    let value = |key| shown(&span.attributes, key);
+    assert_eq!(value("a").as_deref(), Some("wxy"), "a new value of a key needs no room");
+    assert_eq!((value("b").as_deref(), value("c"), value("progress")), (Some("2"), None, None));
+    assert_eq!(span.dropped_attributes_count, 3, "two over the limit and one cut");
+    assert_eq!((span.events.len(), span.dropped_events_count), (2, 1));
+    assert_eq!((span.links.len(), span.dropped_links_count), (1, 2));
+    let event = &span.events[0];
+    assert_eq!((&*event.name, shown(&event.attributes, "n").as_deref()), ("war", Some("0")));
+    assert_eq!((shown(&event.attributes, "last"), event.dropped_attributes_count), (None, 3));
 }

@@ -223,3 +223,18 @@ fn a_sampler_decides_for_roots_and_heeds_parents_as_its_name_says() {
     let all = run(&[("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "1.0")]);
     assert!(server(&all.spans, "/absent").ids.sampled && !server(&all.spans, "/unsampled").ids.sampled);
 }
+
+#[test]
+fn without_trace_context_among_the_propagators_none_is_read_or_written() {
+    assert_eq!(seen().answers["baggage"], "a=1;p=2 b=%20 0");
+    for list in ["none", "baggage", "b3"] {
+        let off = run(&[("OTEL_PROPAGATORS", list)]);
+        assert_eq!(off.answers["within"], "none none", "{list}");
+        assert_eq!(off.answers["/by-hand"], "none none", "{list}");
+        assert_eq!(off.answers["baggage"], "a=1;p=2 b=%20 0", "{list}");
+        let known = server(&off.spans, "/known").ids;
+        assert!(known.trace.0 != TRACE && known.parent.is_none() && !known.parent_remote, "{list}");
+    }
+    let on = run(&[("OTEL_PROPAGATORS", "b3, tracecontext")]);
+    assert_eq!(server(&on.spans, "/known").ids.trace.0, TRACE);
+}

@@ -501,17 +501,23 @@ pub struct SpanEnd {
     pub attributes: u32,
     /// Attributes beyond the limit.
     pub dropped: u32,
+    /// Events beyond the limit.
+    pub dropped_events: u32,
+    /// Links beyond the limit.
+    pub dropped_links: u32,
     /// Ids, if known (flag).
     pub ids: SpanIds,
 }
 
-/// Words of a span end's body.
-pub const SPAN_END_WORDS: usize = 14;
+/// Words of a span end's body at most.
+pub const SPAN_END_WORDS: usize = 15;
+/// Words that it always has.
+const SPAN_END_LEAST: usize = 14;
 
 impl SpanEnd {
-    /// Flags and body.
+    /// Flags, body and how many words of it: the last is left out where it would be 0.
     #[inline]
-    pub fn encode(&self) -> (u16, [u64; SPAN_END_WORDS]) {
+    pub fn encode(&self) -> (u16, [u64; SPAN_END_WORDS], usize) {
         let open = self.open.encode();
         let body = [
             open[0],
@@ -528,13 +534,16 @@ impl SpanEnd {
             (self.ids.trace >> 64) as u64,
             self.ids.span,
             self.ids.parent,
+            pack(self.dropped_events, self.dropped_links),
         ];
-        (self.flags, body)
+        let last = body[SPAN_END_LEAST] != 0;
+        (self.flags, body, SPAN_END_LEAST + last as usize)
     }
 
     fn decode(flags: u16, w: &[u64]) -> Option<SpanEnd> {
         let open = SpanOpen::decode(w)?;
-        let w = w.first_chunk::<SPAN_END_WORDS>()?;
+        let (dropped_events, dropped_links) = unpack(w.get(SPAN_END_LEAST).copied().unwrap_or(0));
+        let w = w.first_chunk::<SPAN_END_LEAST>()?;
         let (attributes, dropped) = unpack(w[9]);
         Some(SpanEnd {
             open,
@@ -546,6 +555,8 @@ impl SpanEnd {
             polls: w[8],
             attributes,
             dropped,
+            dropped_events,
+            dropped_links,
             ids: SpanIds { trace: (w[11] as u128) << 64 | w[10] as u128, span: w[12], parent: w[13] },
         })
     }
@@ -648,6 +659,8 @@ pub enum Record<'a> {
         callsite: u32,
         /// Attributes that follow.
         attributes: u32,
+        /// Attributes beyond the limit.
+        dropped: u32,
     },
     /// A link to a local span or to ids.
     Link {
@@ -740,7 +753,7 @@ impl<'a> Record<'a> {
             }
             kind::EVENT => {
                 let (callsite, attributes) = unpack(word(1)?);
-                Record::Event { span: word(0)?, callsite, attributes }
+                Record::Event { span: word(0)?, callsite, attributes, dropped: word(2).unwrap_or(0) as u32 }
             }
             kind::LINK => Record::Link {
                 span: word(0)?,
@@ -857,10 +870,16 @@ mod tests {
             polls: 5,
             attributes: 6,
             dropped: 7,
+            dropped_events: 0,
+            dropped_links: 0,
             ids: SpanIds { trace: 1 << 100 | 5, span: 8, parent: 9 },
         };
-        let (flags, body) = span.encode();
-        reads_back(kind::SPAN_END, flags, &body, Record::SpanEnd(span));
+        let (flags, body, words) = span.encode();
+        assert_eq!(words, SPAN_END_LEAST);
+        reads_back(kind::SPAN_END, flags, &body[..words], Record::SpanEnd(span));
+        let over = SpanEnd { dropped_events: 10, dropped_links: 11, ..span };
+        let (flags, body, words) = over.encode();
+        reads_back(kind::SPAN_END, flags, &body[..words], Record::SpanEnd(over));
     }
 
     #[test]

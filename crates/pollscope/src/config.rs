@@ -1,6 +1,6 @@
 //! Options, from code and environment, and the opening of the session.
 
-use crate::span::Sampler;
+use crate::span::{Sampler, SpanLimits, Traces};
 use crate::state::{self, Guard, say};
 use pollscope_wire::modules;
 use pollscope_wire::place::{self, Place};
@@ -29,6 +29,12 @@ const LARGEST_RINGS: u64 = 128 << 20;
 /// | `OTEL_SERVICE_NAME` | the service's name | `service` of the macro, else `unknown_service:<exe>` |
 /// | `OTEL_RESOURCE_ATTRIBUTES` | more resource attributes, `key=value,..` | none |
 /// | `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | which traces are exported | `parentbased_always_on` |
+/// | `OTEL_PROPAGATORS` | without `tracecontext` in it, or with `none`, `traceparent` is neither read nor written. Baggage is never touched | `tracecontext,baggage` |
+/// | `OTEL_SDK_DISABLED`, `OTEL_TRACES_EXPORTER` | `true`, or `none`: no agent exports the spans; all is recorded and shown as before | exported |
+/// | `OTEL_ATTRIBUTE_COUNT_LIMIT`, `OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT`, `OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT` | attributes of a span, of an event; the first where the others are not set. The agent keeps up to 1024 | 128 |
+/// | `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`, `OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT` | characters of a text; the first where the other is not set | none: 16 KiB are recorded |
+/// | `OTEL_SPAN_EVENT_COUNT_LIMIT`, `OTEL_SPAN_LINK_COUNT_LIMIT` | events and links of a span. The agent keeps up to 1024 | 128 |
+/// | `OTEL_LINK_ATTRIBUTE_COUNT_LIMIT` | attributes of a link, of which there are none | 128 |
 #[derive(Clone, Debug)]
 pub struct Config {
     off: bool,
@@ -41,8 +47,9 @@ pub struct Config {
     max_threads: u32,
     ring_bytes: Option<u64>,
     slow_poll_ns: u64,
-    sampler: Sampler,
     spans: Option<Spans>,
+    traces: Traces,
+    withheld: bool,
     warnings: Vec<String>,
 }
 
@@ -126,6 +133,12 @@ impl Config {
                 None
             }
         };
+        let limits = SpanLimits::from_lookup(&get, &mut warnings);
+        let (propagated, warning) =
+            propagators(&get("OTEL_PROPAGATORS").unwrap_or("tracecontext".to_owned()));
+        warnings.extend(warning);
+        let says = |name, value: &str| get(name).is_some_and(|said| said.trim().eq_ignore_ascii_case(value));
+        let withheld = says("OTEL_SDK_DISABLED", "true") || says("OTEL_TRACES_EXPORTER", "none");
         let mut resource = Vec::new();
         for pair in get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default().split(',') {
             if let Some((key, value)) = pair.split_once('=') {
@@ -146,8 +159,9 @@ impl Config {
             max_threads,
             ring_bytes,
             slow_poll_ns,
-            sampler,
             spans,
+            traces: Traces { sampler, limits, propagated },
+            withheld,
             warnings,
         }
     }
@@ -215,7 +229,7 @@ impl Config {
                     .unwrap_or_else(|| place::worker_ring_bytes(space, place::memory_limit(), workers)),
                 slow_poll_ns: self.slow_poll_ns,
                 resource: resource.clone(),
-                facts: facts(),
+                facts: facts(self.withheld),
             },
             |reason| reasons.push(reason),
         );
@@ -229,7 +243,7 @@ impl Config {
         for module in modules::loaded() {
             session.module(&module);
         }
-        match state::install(session, self.slow_poll_ns, self.sampler) {
+        match state::install(session, self.slow_poll_ns, self.traces) {
             Ok(installed) => {
                 #[cfg(feature = "tracing")]
                 crate::scoped::install();
@@ -274,10 +288,24 @@ impl Config {
     }
 }
 
-fn facts() -> Vec<(String, String)> {
+/// Whether trace context is among them and nothing forbids it, and a warning of those that we lack.
+fn propagators(list: &str) -> (bool, Option<String>) {
+    let named: Vec<&str> = list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    let lacking: Vec<&str> =
+        named.iter().copied().filter(|name| !["tracecontext", "baggage", "none"].contains(name)).collect();
+    let warning = (!lacking.is_empty())
+        .then(|| format!("OTEL_PROPAGATORS names {}, which pollscope lacks: left out", lacking.join(", ")));
+    (named.contains(&"tracecontext") && !named.contains(&"none"), warning)
+}
+
+fn facts(withheld: bool) -> Vec<(String, String)> {
     let exe = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    vec![("exe".to_owned(), exe), ("pollscope.version".to_owned(), version)]
+    let mut facts = vec![("exe".to_owned(), exe), ("pollscope.version".to_owned(), version)];
+    if withheld {
+        facts.push(("export.traces".to_owned(), "false".to_owned()));
+    }
+    facts
 }
 
 fn exe_name() -> String {
@@ -361,6 +389,23 @@ mod tests {
         assert!(config.all_resource().contains(&("team".to_owned(), InfoValue::Str("a,b".to_owned()))));
         assert_eq!(config.all_resource()[0].1, InfoValue::Str("x".to_owned()));
         assert_eq!(config.warnings.len(), 1);
+    }
+
+    #[test]
+    fn propagators_are_trace_context_or_nothing() {
+        for (list, on) in [
+            ("tracecontext,baggage", true),
+            (" tracecontext ", true),
+            ("none", false),
+            ("baggage", false),
+            ("tracecontext,none", false),
+        ] {
+            assert_eq!(propagators(list), (on, None), "{list}");
+        }
+        assert!(config(&[]).traces.propagated);
+        let lacking = config(&[("OTEL_PROPAGATORS", "b3,jaeger")]);
+        assert!(!lacking.traces.propagated);
+        assert_eq!(lacking.warnings, ["OTEL_PROPAGATORS names b3, jaeger, which pollscope lacks: left out"]);
     }
 
     #[test]

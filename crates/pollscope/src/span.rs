@@ -7,11 +7,13 @@ pub(crate) mod attribute;
 mod bridged;
 mod context;
 pub mod direct;
+mod limits;
 mod refer;
 mod sampler;
 
 pub(crate) use context::Context;
 pub use context::{Current, current};
+pub(crate) use limits::SpanLimits;
 pub use refer::{Parent, SpanRef};
 pub(crate) use sampler::Sampler;
 
@@ -25,6 +27,16 @@ use pollscope_wire::table::KeyDef;
 use pollscope_wire::{seq, sys};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// What the environment says of traces.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Traces {
+    pub sampler: Sampler,
+    pub limits: SpanLimits,
+    /// Whether `traceparent` is read and written.
+    #[cfg_attr(not(feature = "tower"), allow(dead_code, reason = "there are no headers"))]
+    pub propagated: bool,
+}
 
 /// A parent in another process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +69,14 @@ pub(crate) struct OpenSpan {
     entered: AtomicU64,
     last_exit: AtomicU64,
     scheduled_at_exit: AtomicU64,
+    /// Records of attributes.
     attributes: AtomicU32,
+    /// Attributes, and the keys of the first: what replaces one of these needs no room.
+    taken: AtomicU32,
+    keys: [AtomicU32; KNOWN_KEYS],
     dropped: AtomicU32,
+    links: AtomicU32,
+    dropped_links: AtomicU32,
 }
 
 /// What a span knows that waits for its ids.
@@ -100,6 +118,7 @@ pub(crate) fn settle_current() {
         crate::layer::settle_current(current);
     }
 }
+const KNOWN_KEYS: usize = 8;
 
 static GENERATIONS: Generations = Generations::new();
 /// Generation of spans that found no slot: they share its number.
@@ -173,12 +192,15 @@ impl OpenSpan {
         let seed = session.seed();
         let (trace, parent_id, sampled, is_remote) = match (parent, remote) {
             (Some(parent), _) => (parent.trace, parent.span, parent.sampled, false),
-            (None, Some(remote)) => {
-                (remote.trace, remote.span, r.global.sampler.with_parent(remote.sampled, remote.trace), true)
-            }
+            (None, Some(remote)) => (
+                remote.trace,
+                remote.span,
+                r.global.traces.sampler.with_parent(remote.sampled, remote.trace),
+                true,
+            ),
             (None, None) => {
                 let trace = ids::otel_trace_id(seed, local);
-                (trace, 0, r.global.sampler.root(trace), false)
+                (trace, 0, r.global.traces.sampler.root(trace), false)
             }
         };
         let mut bits = flags::IDS;
@@ -236,7 +258,11 @@ impl OpenSpan {
             last_exit: AtomicU64::new(0),
             scheduled_at_exit: AtomicU64::new(scheduled_at_open),
             attributes: AtomicU32::new(0),
+            taken: AtomicU32::new(0),
+            keys: [const { AtomicU32::new(0) }; KNOWN_KEYS],
             dropped: AtomicU32::new(0),
+            links: AtomicU32::new(0),
+            dropped_links: AtomicU32::new(0),
         }
     }
 
@@ -283,7 +309,7 @@ impl OpenSpan {
         let (Some(waits), false) = (&self.waits, self.later.load(Ordering::Relaxed) == 0) else { return };
         let local = self.open.span;
         let seed = r.global.session.seed();
-        let sampler = r.global.sampler;
+        let sampler = r.global.traces.sampler;
         let own = ids::otel_span_id(seed, local);
         let (trace, span, parent_id, bits, sampled) = match (found, parent, waits.remote.get()) {
             (Some(found), ..) => (found.trace_id, found.span_id, 0, flags::FOREIGN, found.flags & 1 == 1),
@@ -363,7 +389,7 @@ impl OpenSpan {
             }
             return;
         }
-        let sampled = r.global.sampler.with_parent(remote.sampled, remote.trace);
+        let sampled = r.global.traces.sampler.with_parent(remote.sampled, remote.trace);
         self.trace_high.store((remote.trace >> 64) as u64, Ordering::Relaxed);
         self.trace_low.store(remote.trace as u64, Ordering::Relaxed);
         self.parent_id.store(remote.span, Ordering::Relaxed);
@@ -373,8 +399,13 @@ impl OpenSpan {
         self.tell_ids(r, remote.trace, remote.span);
     }
 
-    /// Links another span.
+    /// Links another span, within the limit.
     pub fn link(&self, r: &mut Recorder, to: Context) {
+        if self.links.load(Ordering::Relaxed) >= r.global.traces.limits.links {
+            self.dropped_links.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        self.links.fetch_add(1, Ordering::Relaxed);
         let body = [self.open.span, to.local, to.trace as u64, (to.trace >> 64) as u64, to.span];
         r.handle.span.write(kind::LINK, 0, sys::tick(), &body);
     }
@@ -462,11 +493,21 @@ impl OpenSpan {
         }
     }
 
-    /// Takes room for one more attribute; `false`: it is over the limit, and counted.
-    pub fn admit_attribute(&self, limit: u32) -> bool {
-        if self.attributes.load(Ordering::Relaxed) >= limit {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-            return false;
+    /// Takes room for an attribute of this key; `false`: it is over the limit, and counted. `None`: no limit.
+    pub fn admit_attribute(&self, key: u32, limit: Option<u32>) -> bool {
+        if let Some(limit) = limit {
+            let taken = self.taken.load(Ordering::Relaxed);
+            let known = self.keys.iter().any(|known| known.load(Ordering::Relaxed) == key);
+            if key == 0 || !known {
+                if taken >= limit {
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
+                    return false;
+                }
+                self.taken.fetch_add(1, Ordering::Relaxed);
+                if let Some(place) = self.keys.get(taken as usize) {
+                    place.store(key, Ordering::Relaxed);
+                }
+            }
         }
         self.attributes.fetch_add(1, Ordering::Relaxed);
         true
@@ -556,14 +597,16 @@ impl OpenSpan {
             polls,
             attributes: self.attributes.load(Ordering::Relaxed),
             dropped: self.dropped.load(Ordering::Relaxed),
+            dropped_events: limits::dropped_events(self.open.span),
+            dropped_links: self.dropped_links.load(Ordering::Relaxed),
             ids: record::SpanIds {
                 trace: self.trace(),
                 span: self.span_id.load(Ordering::Relaxed),
                 parent: self.parent_id.load(Ordering::Relaxed),
             },
         };
-        let (bits, body) = told.encode();
-        r.handle.span.write(kind::SPAN_END, bits, now, &body);
+        let (bits, body, words) = told.encode();
+        r.handle.span.write_slice(kind::SPAN_END, bits, now, &body[..words]);
         let place = KeyPlace {
             location: self.open.callsite as usize,
             future: 1,

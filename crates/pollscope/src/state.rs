@@ -18,7 +18,7 @@ pub(crate) struct Global {
     pub slow_poll_ticks: u64,
     /// The tick's rate, as far as it is known at start.
     ticks_per_ns: f64,
-    pub sampler: crate::span::Sampler,
+    pub traces: crate::span::Traces,
     /// The counters of which a line was said, by bit.
     told: AtomicU64,
 }
@@ -136,13 +136,13 @@ fn tell_layer(session: &Session) {
 pub(crate) fn install(
     session: &'static Session,
     slow_poll_ns: u64,
-    sampler: crate::span::Sampler,
+    traces: crate::span::Traces,
 ) -> std::io::Result<Option<&'static Global>> {
     let enabled = sys::enable_word()?;
     let ticks_per_ns = ticks_per_ns();
     let slow_poll_ticks = (slow_poll_ns as f64 * ticks_per_ns) as u64;
     let told = AtomicU64::new(0);
-    let global = Global { session, enabled, slow_poll_ticks, ticks_per_ns, sampler, told };
+    let global = Global { session, enabled, slow_poll_ticks, ticks_per_ns, traces, told };
     if GLOBAL.set(global).is_err() {
         return Ok(None);
     }

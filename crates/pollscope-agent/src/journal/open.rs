@@ -57,6 +57,8 @@ struct Told {
     column: u32,
     severity: u8,
     fields: Vec<Field>,
+    #[serde(default)]
+    dropped: u32,
 }
 
 impl Field {
@@ -95,6 +97,7 @@ impl Told {
             column: location.column,
             severity: *severity,
             fields: event.attributes.iter().map(Field::of).collect(),
+            dropped: event.dropped_attributes,
         }
     }
 
@@ -110,6 +113,7 @@ impl Told {
             at: UnixNanos(self.at),
             callsite: Arc::new(callsite),
             attributes: self.fields.into_iter().map(Field::attribute).collect(),
+            dropped_attributes: self.dropped,
         }
     }
 }
@@ -245,6 +249,7 @@ mod tests {
                 at: UnixNanos(5),
                 callsite,
                 attributes: vec![attribute("n", Value::I64(1))],
+                dropped_attributes: 0,
             },
             Event::SpanLink { span, to: None, remote: Some((TraceId(1), SpanId(2))) },
             Event::SpanLink { span, to: Some(LocalSpanId(9)), remote: None },

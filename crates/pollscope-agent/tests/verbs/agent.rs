@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use pollscope_testkit::Place;
 use prost::Message;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
@@ -271,4 +271,81 @@ fn flags_win_over_variables_and_variables_over_the_file() {
             [&by_file, &by_variable, &by_flag].map(|seen| std::mem::take(&mut *seen.lock().unwrap()).len());
         assert_eq!(all.iter().filter(|requests| **requests > 0).count(), 1, "{layers} layers: {all:?}");
     }
+}
+
+#[test]
+fn what_a_service_wants_not_exported_is_counted_and_shown_here_alone() {
+    for (name, value) in [("OTEL_SDK_DISABLED", "TRUE"), ("OTEL_TRACES_EXPORTER", "none")] {
+        let place = Place::new();
+        let _service = service_with(&place, "calm", &[(name, value)]);
+        let (endpoint, seen) = backend();
+        let agent = Agent::start(&place, &["--endpoint", &endpoint, "--protocol", "http/protobuf"]);
+        let withheld = || agent.metric("pollscope_agent_spans_withheld_total").filter(|spans| *spans >= 4);
+        wait_for("withheld spans", withheld);
+        assert_eq!(agent.end(), Some(0));
+        assert!(seen.lock().unwrap().is_empty(), "{name}");
+        assert!(ask(&place, &["traces"]).out.contains("order"));
+    }
+}
+
+#[test]
+fn an_agent_whose_own_environment_says_so_exports_nothing_and_says_it_once() {
+    let place = Place::new();
+    let _service = service(&place, "calm");
+    let (endpoint, seen) = backend();
+    for (name, value) in [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "None")] {
+        let mut command = crate::support::pollscope(&["agent", "--listen", "off"]);
+        command.arg("--dir").arg(place.path()).arg("--state").arg(place.path().join("state"));
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint).env(name, value);
+        let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let first = lines.next().unwrap();
+        assert!(first.contains("nothing is exported") && first.contains(name), "{first}");
+        lines.find(|line| line.contains("following")).expect("it follows all the same");
+        crate::support::signal(child.id(), "TERM");
+        assert!(wait_for("the end", || child.try_wait().unwrap()).success());
+    }
+    assert!(seen.lock().unwrap().is_empty());
+}
+
+#[test]
+fn above_the_rate_whole_traces_are_dropped_and_counted() {
+    let place = Place::new();
+    let _service = service(&place, "busy");
+    let (endpoint, seen) = backend();
+    let file = place.path().join("settings.toml");
+    std::fs::write(&file, "[agent]\nmax_spans_per_second = 5\n").unwrap();
+    let flags = ["--endpoint", &endpoint, "--protocol", "http/protobuf", "--config", file.to_str().unwrap()];
+    let agent = Agent::start(&place, &flags);
+    let metric = |name: &str| agent.metric(&format!("pollscope_agent_spans_{name}_total")).unwrap();
+    wait_for("all spans", || (metric("sent") + metric("throttled") == 100).then_some(()));
+    let throttled = metric("throttled");
+    assert_eq!(agent.end(), Some(0));
+    let mut traces: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+    for (_, body) in seen.lock().unwrap().iter() {
+        let all = ExportTraceServiceRequest::decode(&**body).unwrap().resource_spans;
+        for span in all.into_iter().flat_map(|all| all.scope_spans).flat_map(|of| of.spans) {
+            *traces.entry(span.trace_id).or_default() += 1;
+        }
+    }
+    assert!(traces.values().all(|spans| *spans == 2), "no trace in parts: {traces:?}");
+    assert_eq!(traces.values().sum::<u64>() + throttled, 100);
+    assert!((1..=35).contains(&traces.len()), "{}", traces.len());
+    assert_eq!(
+        ask(&place, &["traces", "--json", "--limit", "300"]).json()["traces"].as_array().unwrap().len(),
+        50
+    );
+}
+
+#[test]
+fn what_is_not_sampled_is_shown_here_and_not_exported() {
+    let place = Place::new();
+    let _service = service_with(&place, "calm", &[("OTEL_TRACES_SAMPLER", "always_off")]);
+    let (endpoint, seen) = backend();
+    let agent = Agent::start(&place, &["--endpoint", &endpoint, "--protocol", "http/protobuf"]);
+    let unsampled = || agent.metric("pollscope_agent_spans_unsampled_total").filter(|spans| *spans == 4);
+    wait_for("unsampled spans", unsampled);
+    assert_eq!(agent.end(), Some(0));
+    assert!(seen.lock().unwrap().is_empty());
+    assert_eq!(ask(&place, &["traces", "--json"]).json()["traces"].as_array().unwrap().len(), 2);
 }

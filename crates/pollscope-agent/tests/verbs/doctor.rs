@@ -81,6 +81,14 @@ fn a_subscriber_without_our_layer_is_told_from_a_service_without_spans() {
 }
 
 #[test]
+fn a_service_that_wants_no_export_is_told() {
+    let place = Place::new();
+    let _service = service_with(&place, "calm", &[("OTEL_SDK_DISABLED", "True")]);
+    let (all, _) = checks(&place, &["--no-export"]);
+    find(&all, "ok", "its spans are not exported");
+}
+
+#[test]
 fn low_coverage_is_told_with_the_next_step() {
     let place = Place::new();
     let _service = service(&place, "uncovered");

@@ -15,6 +15,7 @@ fn plays_a_service() {
     runtime.block_on(async {
         match play.as_str() {
             "calm" => calm().await,
+            "busy" => busy().await,
             "names" => names().await,
             "silent" => silent().await,
             "foreign" => foreign().await,
@@ -52,6 +53,13 @@ async fn order(n: u64) -> Result<u64, String> {
 #[pollscope::instrument]
 async fn price(n: u64) {
     tokio::time::sleep(Duration::from_millis(20 * n)).await;
+}
+
+/// Fifty requests of two spans each, which its rings hold.
+async fn busy() {
+    for _ in 0..50 {
+        order(0).await.unwrap_err();
+    }
 }
 
 /// Names that would spoil a table.

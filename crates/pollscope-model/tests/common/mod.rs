@@ -35,6 +35,7 @@ pub fn began(service: &str) -> Event {
         slow_poll: ms(10.0),
         tracing_layer: false,
         foreign_subscriber: false,
+        withheld: false,
     })
 }
 
@@ -124,6 +125,8 @@ pub fn end(open: SpanOpen, ended: f64, busy: f64, scheduled: f64) -> SpanEnd {
         estimated: false,
         attributes: 0,
         dropped_attributes: 0,
+        dropped_events: 0,
+        dropped_links: 0,
     }
 }
 

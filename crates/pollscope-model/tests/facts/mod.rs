@@ -118,6 +118,8 @@ pub fn span_end(open: SpanOpen, ended: u64, attributes: u32) -> SpanEnd {
         estimated: false,
         attributes,
         dropped_attributes: 0,
+        dropped_events: 0,
+        dropped_links: 0,
     }
 }
 
@@ -133,6 +135,7 @@ pub fn event(span: u64, when: u64, message: &str) -> Event {
         at: at(when),
         callsite: Arc::default(),
         attributes: vec![message],
+        dropped_attributes: 0,
     }
 }
 

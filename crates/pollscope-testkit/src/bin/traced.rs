@@ -16,11 +16,36 @@ fn main() {
     let scenario = std::env::args().nth(1).expect("a scenario is named");
     use tracing_subscriber::prelude::*;
     tracing_subscriber::registry().with(pollscope::layer()).init();
-    let guard = pollscope::Config::from_env().service(&scenario).init();
+    let config = pollscope::Config::from_env();
+    let config = match scenario.as_str() {
+        "unnamed" => config.resource("team", "of code").resource("deployment.environment.name", "of code"),
+        name => config.service(name),
+    };
+    let guard = config.init();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(2).enable_all();
     let runtime = pollscope::runtime(&mut builder).build().expect("a runtime can be built");
     match scenario.as_str() {
+        "crowded" => {
+            use tracing::field::Empty;
+            let other = tracing::info_span!("other");
+            let span = tracing::info_span!(
+                "crowded",
+                otel.kind = "client",
+                a = "äöüß",
+                b = 2,
+                c = 3,
+                progress = Empty
+            );
+            span.record("a", "wxyz");
+            span.record("progress", 1);
+            (0..3).for_each(|_| {
+                span.follows_from(&other);
+            });
+            span.in_scope(|| {
+                (0..3).for_each(|n| tracing::warn!(n, shown = "long enough", last = true, "warned"))
+            });
+        }
         "family" => runtime.block_on(family::run()),
         "fields" => fields::run(),
         "instrumented" => runtime.block_on(instrumented::run()),
@@ -33,6 +58,7 @@ fn main() {
             tracing::debug_span!("a debug span").in_scope(|| ());
             tracing::info_span!(target: "hyper::proto", "of hyper").in_scope(|| ());
         }
+        "unnamed" => {}
         "web" => runtime.block_on(web::run()),
         other => panic!("no scenario {other}"),
     }

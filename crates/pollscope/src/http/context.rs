@@ -47,14 +47,23 @@ impl Remote {
     }
 }
 
-/// Reads the caller's span from its headers. `None`: there is none, or it is not well formed.
+/// Reads the caller's span from its headers. `None`: there is none, it is not well formed, or `OTEL_PROPAGATORS`
+/// is without trace context.
 pub fn extract(headers: &HeaderMap) -> Option<Remote> {
+    if !is_propagated() {
+        return None;
+    }
     let mut values = headers.get_all(TRACEPARENT).iter();
     let parent = parse(values.next()?.to_str().ok()?.trim())?;
     if values.next().is_some() {
         return None;
     }
     Some(Remote { parent, state: state(headers) })
+}
+
+/// Whether `OTEL_PROPAGATORS` has trace context among them.
+fn is_propagated() -> bool {
+    crate::state::global().is_none_or(|global| global.traces.propagated)
 }
 
 /// The members of all `tracestate` headers, which are one list.
@@ -84,7 +93,7 @@ pub fn inject(headers: &mut HeaderMap) {
 }
 
 pub(crate) fn write(headers: &mut HeaderMap, trace: u128, span: u64, sampled: bool) {
-    if headers.contains_key(TRACEPARENT) {
+    if headers.contains_key(TRACEPARENT) || !is_propagated() {
         return;
     }
     if !headers.contains_key(TRACESTATE)
@@ -163,6 +172,19 @@ mod tests {
         headers.append(TRACESTATE, HeaderValue::from_static("a=1,b=2"));
         headers.append(TRACESTATE, HeaderValue::from_static("c=3"));
         assert_eq!(extract(&headers).unwrap().state.unwrap(), "a=1,b=2,c=3");
+    }
+
+    #[test]
+    fn other_headers_are_not_touched() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("baggage", "a=1;p=2"), ("baggage", "b=%20"), ("b3", "0")] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let before = headers.clone();
+        write(&mut headers, 7, 9, true);
+        assert_eq!(headers.get_all(TRACEPARENT).iter().count(), 1);
+        headers.remove(TRACEPARENT);
+        assert_eq!(headers, before);
     }
 
     #[test]

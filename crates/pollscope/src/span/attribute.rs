@@ -1,15 +1,12 @@
 //! Attributes on their way into the span ring: values are formatted before, so that no user code runs while a
 //! record is written.
 
-use super::OpenSpan;
+use super::{OpenSpan, limits};
 use crate::recorder::Recorder;
 use pollscope_wire::layout::{Counter, pack};
 use pollscope_wire::record::{VALUE_MAX, VALUE_PART, kind, value};
 use pollscope_wire::sys;
 use std::borrow::Cow;
-
-/// Attributes of one span at most, as OpenTelemetry's default has it.
-const LIMIT: u32 = 128;
 
 /// A value, formatted.
 #[derive(Clone, Debug, PartialEq)]
@@ -201,9 +198,11 @@ pub(crate) fn of_span(
         return;
     }
     // What says something about the span instead of being an attribute has no limit.
-    let limit = if is_special(key) { u32::MAX } else { LIMIT };
-    if span.admit_attribute(limit) {
-        write(r, span.local(), key, value, 0, now);
+    let limits = (!is_special(key)).then_some(r.global.traces.limits);
+    let id = r.static_string(key);
+    if span.admit_attribute(id, limits.map(|limits| limits.attributes)) {
+        let length = limits.map_or(usize::MAX, |limits| limits.length);
+        write(r, span.local(), id, value, length, 0, now);
     } else {
         r.global.session.count(Counter::AttributesDropped);
     }
@@ -216,21 +215,36 @@ fn is_special(key: &str) -> bool {
     )
 }
 
-/// Records an event of a span, or of none.
+/// Records an event of a span, or of none, within the span's limits. Its message is its name: not counted.
 pub(crate) fn event(r: &mut Recorder, span: u64, callsite: u32, fields: &[(&'static str, FieldValue<'_>)]) {
+    let limits = r.global.traces.limits;
+    if !limits::admit_event(span, limits.events) {
+        return;
+    }
     let now = sys::tick();
-    let count = fields.iter().filter(|(_, value)| *value != FieldValue::Empty).count();
-    r.handle.span.write(kind::EVENT, 0, now, &[span, pack(callsite, count as u32)]);
-    for (key, value) in fields {
-        write(r, span, key, value, value::OF_EVENT, now);
+    let recorded = fields.iter().filter(|(_, value)| *value != FieldValue::Empty);
+    let counts = |key: &str| key != "message";
+    let mut room = limits.event_attributes as usize;
+    let dropped = recorded.clone().filter(|(key, _)| counts(key)).count().saturating_sub(room);
+    let count = recorded.clone().count() - dropped;
+    let body = [span, pack(callsite, count as u32), dropped as u64];
+    r.handle.span.write_slice(kind::EVENT, 0, now, &body[..if dropped > 0 { 3 } else { 2 }]);
+    for (key, value) in recorded {
+        if counts(key) {
+            if room == 0 {
+                continue;
+            }
+            room -= 1;
+        }
+        let key = r.static_string(key);
+        write(r, span, key, value, limits.length, value::OF_EVENT, now);
     }
 }
 
-fn write(r: &mut Recorder, span: u64, key: &'static str, field: &FieldValue<'_>, flags: u16, now: u64) {
-    let key = r.static_string(key);
+fn write(r: &mut Recorder, span: u64, key: u32, field: &FieldValue<'_>, length: usize, flags: u16, now: u64) {
     let (ty, bits) = match field {
         FieldValue::Empty => return,
-        FieldValue::Str(text) => return write_text(r, span, key, text, flags, now),
+        FieldValue::Str(text) => return write_text(r, span, key, text, length, flags, now),
         FieldValue::I64(n) => (value::I64, *n as u64),
         FieldValue::U64(n) => (value::U64, *n),
         FieldValue::F64(n) => (value::F64, n.to_bits()),
@@ -239,8 +253,11 @@ fn write(r: &mut Recorder, span: u64, key: &'static str, field: &FieldValue<'_>,
     r.handle.span.write(kind::ATTRIBUTE, flags, now, &[span, pack(key, ty as u32), bits]);
 }
 
-fn write_text(r: &mut Recorder, span: u64, key: u32, text: &str, flags: u16, now: u64) {
+/// `length`: characters at most.
+fn write_text(r: &mut Recorder, span: u64, key: u32, text: &str, length: usize, flags: u16, now: u64) {
     let end = text.floor_char_boundary(VALUE_MAX);
+    let end =
+        if length < end { text[..end].char_indices().nth(length).map_or(end, |(at, _)| at) } else { end };
     if end < text.len() {
         r.global.session.count(Counter::ValuesCut);
     }

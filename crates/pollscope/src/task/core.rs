@@ -160,12 +160,18 @@ impl Generations {
     /// The next generation of a slot. Its number came from a free list, so it has one owner.
     #[inline]
     pub fn next(&self, slot: u32) -> u64 {
-        let chunk = self.chunks[slot as usize / PER_CHUNK]
-            .get_or_init(|| (0..PER_CHUNK).map(|_| AtomicU64::new(0)).collect());
-        let cell = &chunk[slot as usize % PER_CHUNK];
+        let cell = self.cell(slot);
         let generation = cell.load(Ordering::Relaxed) + 1;
         cell.store(generation, Ordering::Relaxed);
         generation
+    }
+
+    /// The word of a slot.
+    #[inline]
+    pub fn cell(&self, slot: u32) -> &AtomicU64 {
+        let chunk = self.chunks[slot as usize / PER_CHUNK]
+            .get_or_init(|| (0..PER_CHUNK).map(|_| AtomicU64::new(0)).collect());
+        &chunk[slot as usize % PER_CHUNK]
     }
 }
 

@@ -57,6 +57,10 @@ pub async fn run() {
     let within = ask(&client, address, "/echo").instrument(tracing::info_span!("caller")).await;
     println!("within {within}");
     println!("alone {}", ask(&client, address, "/echo").await);
+    let request = Request::get(format!("http://{address}/baggage"));
+    let request = request.header("baggage", "a=1;p=2").header("baggage", "b=%20").header("b3", "0");
+    let response = client.clone().oneshot(request.body(Empty::new()).expect("a request")).await;
+    println!("baggage {}", body(response.expect("an answer")).await);
     let refused = free_address().await;
     let request = Request::get(format!("http://{refused}/nobody")).body(Empty::new()).expect("a request");
     println!("refused {}", client.clone().oneshot(request).await.is_err());
@@ -118,6 +122,11 @@ async fn answer(request: Request<Incoming>, plain: Http, address: SocketAddr) ->
             let mut response = Response::new(Full::new(Bytes::from("broken")));
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
             return response;
+        }
+        "/baggage" => {
+            let headers = request.headers();
+            let all = headers.get_all("baggage").iter().chain(headers.get_all("b3"));
+            all.map(|value| value.to_str().unwrap_or("no text")).collect::<Vec<_>>().join(" ")
         }
         // Asks on, under the client's layer: what the next one sees is told.
         "/relay" => ask(&ClientLayer::new().layer(plain), address, "/echo").await,
