@@ -166,11 +166,14 @@ fn session(observed: &Observed, status: &SessionStatus) -> Vec<Check> {
         ));
     }
     for (name, count) in &status.refused {
-        checks.push(check(
-            Level::Warn,
-            format!("{service}: {name}: {count}"),
-            Some("raise POLLSCOPE_MAX_TASKS, _MAX_THREADS or _MAX_ROWS, or give the directory more room"),
-        ));
+        let mend = match *name {
+            "attributes_dropped" => "raise OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT for the service, or record fewer",
+            "values_cut" => {
+                "texts are cut at 16 KiB, and at OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT: record shorter ones"
+            }
+            _ => "raise POLLSCOPE_MAX_TASKS, _MAX_THREADS or _MAX_ROWS, or give the directory more room",
+        };
+        checks.push(check(Level::Warn, format!("{service}: {name}: {count}"), Some(mend)));
     }
     if let Some(model) = observed.model.session(status.id) {
         for coverage in model.coverage() {

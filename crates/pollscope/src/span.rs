@@ -20,7 +20,7 @@ pub(crate) use sampler::Sampler;
 use crate::recorder::{KeyPlace, Recorder, add};
 use crate::task::Generations;
 use pollscope_wire::ids::{self, ID_MASK};
-use pollscope_wire::layout::{Counter, RowKind, pack, row, span};
+use pollscope_wire::layout::{Counter, RowKind, pack, row, span, unpack};
 use pollscope_wire::record::{self, Totals, kind, span as flags};
 use pollscope_wire::session::SpanSlot;
 use pollscope_wire::table::KeyDef;
@@ -69,10 +69,9 @@ pub(crate) struct OpenSpan {
     entered: AtomicU64,
     last_exit: AtomicU64,
     scheduled_at_exit: AtomicU64,
-    /// Records of attributes.
-    attributes: AtomicU32,
-    /// Attributes, and the keys of the first: what replaces one of these needs no room.
-    taken: AtomicU32,
+    /// `records of attributes:32 | attributes:32`.
+    attributes: AtomicU64,
+    /// The keys of the first: what replaces one of these needs no room.
     keys: [AtomicU32; KNOWN_KEYS],
     dropped: AtomicU32,
     links: AtomicU32,
@@ -257,8 +256,7 @@ impl OpenSpan {
             entered: AtomicU64::new(0),
             last_exit: AtomicU64::new(0),
             scheduled_at_exit: AtomicU64::new(scheduled_at_open),
-            attributes: AtomicU32::new(0),
-            taken: AtomicU32::new(0),
+            attributes: AtomicU64::new(0),
             keys: [const { AtomicU32::new(0) }; KNOWN_KEYS],
             dropped: AtomicU32::new(0),
             links: AtomicU32::new(0),
@@ -495,21 +493,23 @@ impl OpenSpan {
 
     /// Takes room for an attribute of this key; `false`: it is over the limit, and counted. `None`: no limit.
     pub fn admit_attribute(&self, key: u32, limit: Option<u32>) -> bool {
+        let mut grown = pack(1, 0);
         if let Some(limit) = limit {
-            let taken = self.taken.load(Ordering::Relaxed);
-            let known = self.keys.iter().any(|known| known.load(Ordering::Relaxed) == key);
+            let (_, taken) = unpack(self.attributes.load(Ordering::Relaxed));
+            let known =
+                self.keys.iter().take(taken as usize).any(|known| known.load(Ordering::Relaxed) == key);
             if key == 0 || !known {
                 if taken >= limit {
                     self.dropped.fetch_add(1, Ordering::Relaxed);
                     return false;
                 }
-                self.taken.fetch_add(1, Ordering::Relaxed);
+                grown = pack(1, 1);
                 if let Some(place) = self.keys.get(taken as usize) {
                     place.store(key, Ordering::Relaxed);
                 }
             }
         }
-        self.attributes.fetch_add(1, Ordering::Relaxed);
+        self.attributes.fetch_add(grown, Ordering::Relaxed);
         true
     }
 
@@ -595,7 +595,7 @@ impl OpenSpan {
             busy,
             scheduled,
             polls,
-            attributes: self.attributes.load(Ordering::Relaxed),
+            attributes: unpack(self.attributes.load(Ordering::Relaxed)).0,
             dropped: self.dropped.load(Ordering::Relaxed),
             dropped_events: limits::dropped_events(self.open.span),
             dropped_links: self.dropped_links.load(Ordering::Relaxed),

@@ -117,6 +117,11 @@ fn what_a_service_had_to_refuse_is_told() {
     let _service = service_with(&place, "calm", &[("POLLSCOPE_MAX_TASKS", "1")]);
     let (all, _) = checks(&place, &["--no-export"]);
     assert!(find(&all, "warn", "tasks_refused").mend.contains("POLLSCOPE_MAX_TASKS"));
+
+    let place = Place::new();
+    let _service = service_with(&place, "calm", &[("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "0")]);
+    let (all, _) = checks(&place, &["--no-export"]);
+    assert!(find(&all, "warn", "attributes_dropped: 4").mend.contains("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"));
 }
 
 #[test]
