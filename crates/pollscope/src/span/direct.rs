@@ -56,6 +56,10 @@ pub struct DirectSpan {
 }
 
 /// What it is.
+#[cfg_attr(
+    not(feature = "tracing"),
+    expect(clippy::large_enum_variant, reason = "no second allocation a span")
+)]
 enum Opened {
     Nothing,
     Own(OpenSpan),
@@ -69,6 +73,7 @@ impl Opened {
         open.map_or(Opened::Nothing, Opened::Own)
     }
 
+    #[cfg(feature = "tower")]
     fn own(&self) -> Option<&OpenSpan> {
         match self {
             Opened::Own(span) => Some(span),
