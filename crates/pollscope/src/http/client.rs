@@ -2,10 +2,10 @@
 
 use super::context::write;
 use super::names;
-use crate::span::direct::{DirectSpan, FieldValue};
+use crate::span::direct::DirectSpan;
 use http::{Request, Response};
 use pin_project_lite::pin_project;
-use pollscope_wire::record::{source, span as flags};
+use pollscope_wire::record::source;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
@@ -54,21 +54,7 @@ impl<S> ClientService<S> {
         if !crate::state::is_recording() {
             return DirectSpan::NONE;
         }
-        let (name, method) = names::method(request.method());
-        let uri = request.uri();
-        let mut fields = vec![
-            ("otel.name", FieldValue::from(name)),
-            ("otel.kind", FieldValue::from("client")),
-            ("http.request.method", FieldValue::from(method)),
-            ("url.full", FieldValue::from(names::full(uri))),
-        ];
-        if let Some(host) = uri.host() {
-            fields.push(("server.address", FieldValue::from(host)));
-        }
-        if let Some(port) = uri.port_u16() {
-            fields.push(("server.port", FieldValue::from(port)));
-        }
-        DirectSpan::of_request(self.location, source::CLIENT, None, &fields)
+        DirectSpan::of_request(self.location, source::CLIENT, None, &names::of_client(request))
     }
 }
 
@@ -133,17 +119,14 @@ where
         drop(entered);
         match &result {
             Ok(response) => {
-                let status = response.status();
-                this.span.record("http.response.status_code", status.as_u16().into());
-                if status.is_client_error() || status.is_server_error() {
-                    this.span.mark(flags::ERROR);
-                    this.span.record("error.type", status.as_str().into());
+                if let Some(version) = names::version(response.version()) {
+                    this.span.record("network.protocol.version", version.into());
                 }
+                let status = response.status();
+                let is_error = status.is_client_error() || status.is_server_error();
+                names::record_status(this.span, status, is_error);
             }
-            Err(_) => {
-                this.span.mark(flags::ERROR);
-                this.span.record("error.type", std::any::type_name::<E>().into());
-            }
+            Err(_) => names::record_failure(this.span, std::any::type_name::<E>()),
         }
         Poll::Ready(result)
     }

@@ -3,11 +3,11 @@
 use super::context::{Remote, extract};
 use super::names;
 use super::state::Carried;
-use crate::span::direct::{DirectSpan, FieldValue};
+use crate::span::direct::DirectSpan;
 use crate::task::{Birth, Recorded};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
-use pollscope_wire::record::{source, span as flags, task_kind};
+use pollscope_wire::record::{source, task_kind};
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
@@ -65,23 +65,23 @@ where
 
     fn call(&mut self, request: Request<B>) -> ServerFuture<S::Future> {
         let remote = extract(request.headers());
-        let original = request.method().clone();
         // The name must have few values: the method alone, as long as no route is known.
-        let (name, method) = names::method(&original);
-        let fields = [
-            ("otel.name", FieldValue::from(name)),
-            ("otel.kind", FieldValue::from("server")),
-            ("http.request.method", FieldValue::from(method)),
-            ("url.path", FieldValue::from(request.uri().path())),
-        ];
+        let (name, _) = names::method(request.method());
+        let name = name.to_owned();
         let carried = remote.as_ref().and_then(Remote::carried);
         let parent = remote.map(|remote| remote.parent);
-        let span = DirectSpan::of_request(self.location, source::SERVER, parent, &fields);
-        if name != method {
-            span.record("http.request.method_original", original.as_str().into());
-        }
-        let birth =
-            Birth { kind: task_kind::REQUEST, name, location: self.location, detached: false, on: None };
+        let span = if crate::state::is_recording() {
+            DirectSpan::of_request(self.location, source::SERVER, parent, &names::of_server(&request))
+        } else {
+            DirectSpan::NONE
+        };
+        let birth = Birth {
+            kind: task_kind::REQUEST,
+            name: &name,
+            location: self.location,
+            detached: false,
+            on: None,
+        };
         let inner = span.as_current(|| self.inner.call(request));
         let spanned = Spanned { inner: Some(inner), span, _carried: carried };
         ServerFuture { inner: Recorded::unborn(spanned, birth, None) }
@@ -142,17 +142,12 @@ where
         let result = ready!(inner.poll(cx));
         this.inner.set(None);
         drop(entered);
-        if this.span.is_recorded() {
-            match &result {
-                Ok(response) => {
-                    let status = response.status();
-                    this.span.record("http.response.status_code", status.as_u16().into());
-                    if status.is_server_error() {
-                        this.span.mark(flags::ERROR);
-                    }
-                }
-                Err(_) => this.span.mark(flags::ERROR),
+        match &result {
+            Ok(response) => {
+                let status = response.status();
+                names::record_status(this.span, status, status.is_server_error());
             }
+            Err(_) => names::record_failure(this.span, std::any::type_name::<E>()),
         }
         Poll::Ready(result)
     }

@@ -53,6 +53,13 @@ pub async fn run() {
         println!("{path} {}", body(response).await);
     }
 
+    let asked = Request::builder()
+        .method("BREW")
+        .uri(format!("http://{address}/asked?color=blue&sig=secret"))
+        .header("user-agent", "curl/8");
+    let asked = plain.request(asked.body(Empty::new()).expect("a request")).await.expect("an answer");
+    println!("/asked {}", body(asked).await);
+
     // As a client under the layer asks, within a span and outside of any.
     let within = ask(&client, address, "/echo").instrument(tracing::info_span!("caller")).await;
     println!("within {within}");
