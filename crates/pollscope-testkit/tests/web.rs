@@ -3,7 +3,6 @@
 mod common;
 
 use common::{exported, model, named, shown, text, value};
-
 use opentelemetry_semantic_conventions::attribute as semconv;
 use pollscope_model::Model;
 use pollscope_model::event::{SpanSource, Status, Value};

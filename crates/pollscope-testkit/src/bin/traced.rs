@@ -7,6 +7,8 @@ mod family;
 mod fields;
 #[path = "traced/instrumented.rs"]
 mod instrumented;
+#[path = "traced/routes.rs"]
+mod routes;
 #[path = "traced/web.rs"]
 mod web;
 
@@ -33,6 +35,7 @@ fn main() {
             tracing::debug_span!("a debug span").in_scope(|| ());
             tracing::info_span!(target: "hyper::proto", "of hyper").in_scope(|| ());
         }
+        "routes" => runtime.block_on(routes::run()),
         "web" => runtime.block_on(web::run()),
         other => panic!("no scenario {other}"),
     }

@@ -30,10 +30,33 @@ const KNOWN: [Method; 9] = [
     Method::TRACE,
 ];
 
+/// The name of a request's span and task. It must have few values: the route or nothing, never the path.
+pub(super) fn name<B>(request: &Request<B>) -> Cow<'_, str> {
+    let (name, _) = method(request.method());
+    match route(request) {
+        Some(route) => format!("{name} {route}").into(),
+        None => name.into(),
+    }
+}
+
+/// The route that a router found before it called the layer.
+fn route<B>(request: &Request<B>) -> Option<&str> {
+    #[cfg(feature = "axum")]
+    return request.extensions().get::<axum::extract::MatchedPath>().map(axum::extract::MatchedPath::as_str);
+    #[cfg(not(feature = "axum"))]
+    {
+        let _ = request;
+        None
+    }
+}
+
 /// What a server span says of its request.
-pub(super) fn of_server<B>(request: &Request<B>) -> Fields<'_> {
+pub(super) fn of_server<'a, B>(request: &'a Request<B>, name: &'a str) -> Fields<'a> {
     let uri = request.uri();
-    let mut fields = methods("server", request.method());
+    let mut fields = methods("server", name, request.method());
+    if let Some(route) = route(request) {
+        fields.push(("http.route", route.into()));
+    }
     fields.push(("url.path", uri.path().into()));
     fields.push(("url.scheme", scheme(request).into()));
     if let Some(query) = uri.query() {
@@ -52,7 +75,8 @@ pub(super) fn of_server<B>(request: &Request<B>) -> Fields<'_> {
 /// What a client span says of its request.
 pub(super) fn of_client<B>(request: &Request<B>) -> Fields<'_> {
     let uri = request.uri();
-    let mut fields = methods("client", request.method());
+    let (name, _) = method(request.method());
+    let mut fields = methods("client", name, request.method());
     fields.push(("url.full", full(uri).into()));
     of_server_asked(uri, &mut fields);
     fields
@@ -93,9 +117,9 @@ fn without_brackets(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
-fn methods<'a>(kind: &'static str, told: &'a Method) -> Fields<'a> {
-    let (name, known) = method(told);
-    let mut fields = Vec::with_capacity(12);
+fn methods<'a>(kind: &'static str, name: &'a str, told: &'a Method) -> Fields<'a> {
+    let (_, known) = method(told);
+    let mut fields = Vec::with_capacity(14);
     fields.push(("otel.name", name.into()));
     fields.push(("otel.kind", kind.into()));
     fields.push(("http.request.method", known.into()));
@@ -137,7 +161,7 @@ pub(super) fn record_failure(span: &DirectSpan, what: &str) {
     span.record("error.type", what.into());
 }
 
-/// The span's name, and the attribute `http.request.method`: the method, or stand-ins for one that is not known.
+/// What stands for it in a name, and the attribute `http.request.method`: the method, or stand-ins for one that is not known.
 pub(super) fn method(method: &Method) -> (&str, &str) {
     if KNOWN.contains(method) { (method.as_str(), method.as_str()) } else { ("HTTP", "_OTHER") }
 }
@@ -191,7 +215,7 @@ mod tests {
             FieldValue::Str(text) => text.to_string(),
             other => format!("{other:?}"),
         };
-        of_server(request).iter().skip(3).map(|(key, value)| (*key, text(value))).collect()
+        of_server(request, "GET").iter().skip(3).map(|(key, value)| (*key, text(value))).collect()
     }
 
     #[test]

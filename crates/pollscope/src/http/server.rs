@@ -16,6 +16,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 /// A tower layer that records each request as a task and a server span, child of its caller's.
+///
+/// With the feature `axum`, added by `Router::layer`, it names both after the route: `GET /users/{id}`.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLayer {
     location: &'static Location<'static>,
@@ -65,16 +67,18 @@ where
 
     fn call(&mut self, request: Request<B>) -> ServerFuture<S::Future> {
         let remote = extract(request.headers());
-        // The name must have few values: the method alone, as long as no route is known.
-        let (name, _) = names::method(request.method());
-        let name = name.to_owned();
+        let name = names::name(&request);
         let carried = remote.as_ref().and_then(Remote::carried);
         let parent = remote.map(|remote| remote.parent);
         let span = if crate::state::is_recording() {
-            DirectSpan::of_request(self.location, source::SERVER, parent, &names::of_server(&request))
+            let fields = names::of_server(&request, &name);
+            DirectSpan::of_request(self.location, source::SERVER, parent, &fields)
         } else {
             DirectSpan::NONE
         };
+        let name = name.into_owned();
+        let inner = span.as_current(|| self.inner.call(request));
+        let spanned = Spanned { inner: Some(inner), span, _carried: carried };
         let birth = Birth {
             kind: task_kind::REQUEST,
             name: &name,
@@ -82,8 +86,6 @@ where
             detached: false,
             on: None,
         };
-        let inner = span.as_current(|| self.inner.call(request));
-        let spanned = Spanned { inner: Some(inner), span, _carried: carried };
         ServerFuture { inner: Recorded::unborn(spanned, birth, None) }
     }
 }
