@@ -22,6 +22,7 @@
 //! # }
 //! ```
 
+mod body;
 mod client;
 mod context;
 mod names;
@@ -31,6 +32,7 @@ mod state;
 #[cfg(feature = "tracing")]
 pub(crate) use state::Carried;
 
+pub use body::ResponseBody;
 pub use client::{ClientLayer, ClientService};
 pub use context::{Remote, extract, inject};
 pub use server::{ServerLayer, ServerService};

@@ -43,6 +43,10 @@ pub(crate) struct OpenSpan {
     flags: AtomicU32,
     /// The task that it runs in: where it was opened, or, if that is another, where it was first entered.
     task: AtomicU64,
+    /// The task whose scheduled time counts for it now: that one, but another's while a response's body is sent.
+    clock: AtomicU64,
+    /// Its scheduled time by the clocks before.
+    scheduled_before: AtomicU64,
     scheduled_at_open: AtomicU64,
     depth: AtomicU32,
     busy: AtomicU64,
@@ -148,6 +152,8 @@ impl OpenSpan {
             parent_id: AtomicU64::new(parent_id),
             flags: AtomicU32::new(bits as u32),
             task: AtomicU64::new(task),
+            clock: AtomicU64::new(task),
+            scheduled_before: AtomicU64::new(0),
             scheduled_at_open: AtomicU64::new(scheduled_at_open),
             depth: AtomicU32::new(0),
             busy: AtomicU64::new(0),
@@ -249,6 +255,7 @@ impl OpenSpan {
     #[cold]
     fn move_to(&self, r: &Recorder) {
         self.task.store(r.frame.task, Ordering::Relaxed);
+        self.clock.store(r.frame.task, Ordering::Relaxed);
         // What an older task had waited before is none of the span's.
         let scheduled = if r.frame.born >= self.opened { 0 } else { r.frame.scheduled };
         self.scheduled_at_open.store(scheduled, Ordering::Relaxed);
@@ -261,6 +268,21 @@ impl OpenSpan {
                 slot[span::SCHEDULED_AT_EXIT].store(scheduled, Ordering::Relaxed);
             });
         }
+    }
+
+    /// Goes on in this task, though it is another one's: a response's body is sent by its connection.
+    #[cfg(feature = "tower")]
+    pub fn follow(&self, r: &Recorder) {
+        if self.clock.swap(r.frame.task, Ordering::Relaxed) != r.frame.task {
+            self.scheduled_before.fetch_add(self.scheduled_by_clock(), Ordering::Relaxed);
+            self.scheduled_at_open.store(r.frame.scheduled, Ordering::Relaxed);
+            self.scheduled_at_exit.store(r.frame.scheduled, Ordering::Relaxed);
+        }
+    }
+
+    fn scheduled_by_clock(&self) -> u64 {
+        let at_exit = self.scheduled_at_exit.load(Ordering::Relaxed);
+        at_exit.saturating_sub(self.scheduled_at_open.load(Ordering::Relaxed))
     }
 
     /// Makes it the current span for what is opened here, without being entered: no time is counted.
@@ -288,7 +310,7 @@ impl OpenSpan {
         }
         let busy = self.busy.fetch_add(now, Ordering::Relaxed).wrapping_add(now);
         self.last_exit.fetch_max(now, Ordering::Relaxed);
-        if r.frame.task == self.task.load(Ordering::Relaxed) {
+        if r.frame.task == self.clock.load(Ordering::Relaxed) {
             self.scheduled_at_exit.store(r.frame.scheduled, Ordering::Relaxed);
         } else {
             self.mark(flags::ESTIMATED);
@@ -331,8 +353,7 @@ impl OpenSpan {
             // Closed while entered: as if it were left now.
             _ => (now, self.busy.load(Ordering::Relaxed).wrapping_add(now)),
         };
-        let grown = self.scheduled_at_exit.load(Ordering::Relaxed);
-        let grown = grown.saturating_sub(self.scheduled_at_open.load(Ordering::Relaxed));
+        let grown = self.scheduled_before.load(Ordering::Relaxed) + self.scheduled_by_clock();
         let scheduled = if self.has(flags::ESTIMATED) { 0 } else { grown };
         self.end(r, now, ended, busy, scheduled, entered, status);
     }

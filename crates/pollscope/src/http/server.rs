@@ -1,11 +1,13 @@
 //! The layer for servers: each request is a task inside its connection's, and a server span.
 
+use super::body::{ResponseBody, Rest};
 use super::context::{Remote, extract};
 use super::names;
 use super::state::Carried;
 use crate::span::direct::DirectSpan;
 use crate::task::{Birth, Recorded};
-use http::{Request, Response};
+use http::{Method, Request, Response};
+use http_body::Body;
 use pin_project_lite::pin_project;
 use pollscope_wire::record::{source, task_kind};
 use std::future::Future;
@@ -16,6 +18,9 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 /// A tower layer that records each request as a task and a server span, child of its caller's.
+///
+/// The task ends with the head of the response. The span ends with its body, whether that is sent to its end,
+/// fails or is dropped before; the body is polled by the task of the connection.
 ///
 /// With the feature `axum`, added by `Router::layer`, it names both after the route: `GET /users/{id}`.
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +61,9 @@ pub struct ServerService<S> {
 impl<S, B, R> Service<Request<B>> for ServerService<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
+    R: Body,
 {
-    type Response = S::Response;
+    type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
     type Future = ServerFuture<S::Future>;
 
@@ -77,8 +83,9 @@ where
             DirectSpan::NONE
         };
         let name = name.into_owned();
+        let is_head = request.method() == Method::HEAD;
         let inner = span.as_current(|| self.inner.call(request));
-        let spanned = Spanned { inner: Some(inner), span, _carried: carried };
+        let spanned = Spanned { inner: Some(inner), is_head, span, carried };
         let birth = Birth {
             kind: task_kind::REQUEST,
             name: &name,
@@ -101,22 +108,24 @@ pin_project! {
 impl<F, R, E> Future for ServerFuture<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
+    R: Body,
 {
-    type Output = F::Output;
+    type Output = Result<Response<ResponseBody<R>>, E>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().inner.poll(cx)
     }
 }
 
 pin_project! {
-    /// Enters the server span at each poll, and records what the response says.
+    /// Enters the server span at each poll, records what the response says, and gives the span to its body.
     struct Spanned<F> {
         // Dropped within the span, as soon as it is over.
         #[pin]
         inner: Option<F>,
+        is_head: bool,
         span: DirectSpan,
-        _carried: Option<Carried>,
+        carried: Option<Carried>,
     }
 
     impl<F> PinnedDrop for Spanned<F> {
@@ -134,23 +143,28 @@ pin_project! {
 impl<F, R, E> Future for Spanned<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
+    R: Body,
 {
-    type Output = F::Output;
+    type Output = Result<Response<ResponseBody<R>>, E>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let Some(inner) = this.inner.as_mut().as_pin_mut() else { panic!("polled after it was over") };
         let entered = this.span.enter();
         let result = ready!(inner.poll(cx));
         this.inner.set(None);
         drop(entered);
-        match &result {
+        let span = std::mem::replace(this.span, DirectSpan::NONE);
+        Poll::Ready(match result {
             Ok(response) => {
                 let status = response.status();
-                names::record_status(this.span, status, status.is_server_error());
+                names::record_status(&span, status, status.is_server_error());
+                Ok(Rest::new(span, this.carried.take()).keep_in(response, *this.is_head))
             }
-            Err(_) => names::record_failure(this.span, std::any::type_name::<E>()),
-        }
-        Poll::Ready(result)
+            Err(error) => {
+                names::record_failure(&span, std::any::type_name::<E>());
+                Err(error)
+            }
+        })
     }
 }

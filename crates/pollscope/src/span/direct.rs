@@ -168,6 +168,15 @@ impl DirectSpan {
         Entered { span: self, panicking: std::thread::panicking() }
     }
 
+    /// Enters the span in a task that goes on with it, though it is another one's.
+    #[cfg(feature = "tower")]
+    pub(crate) fn follow(&self) -> Entered<'_> {
+        if let Some(span) = &self.open {
+            recorder::with(|r| span.follow(r));
+        }
+        self.enter()
+    }
+
     /// Runs a closure with the span as the current one, counting no time: what is opened in it is below it.
     #[cfg(feature = "tower")]
     pub(crate) fn as_current<R>(&self, run: impl FnOnce() -> R) -> R {

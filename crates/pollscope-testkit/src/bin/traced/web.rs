@@ -101,9 +101,9 @@ async fn serve(listener: TcpListener) {
             let (layered, bare) = (layered.clone(), service.clone());
             async move {
                 if request.uri().path().starts_with("/by-hand") {
-                    bare.oneshot(request).await
+                    bare.oneshot(request).await.map(|response| response.map(BodyExt::boxed))
                 } else {
-                    layered.oneshot(request).await
+                    layered.oneshot(request).await.map(|response| response.map(BodyExt::boxed))
                 }
             }
         });
