@@ -25,6 +25,7 @@
 mod body;
 mod client;
 mod context;
+mod grpc;
 mod names;
 mod server;
 mod state;

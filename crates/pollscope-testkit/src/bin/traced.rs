@@ -5,6 +5,8 @@
 mod family;
 #[path = "traced/fields.rs"]
 mod fields;
+#[path = "traced/grpc.rs"]
+mod grpc;
 #[path = "traced/instrumented.rs"]
 mod instrumented;
 #[path = "traced/routes.rs"]
@@ -25,6 +27,7 @@ fn main() {
     match scenario.as_str() {
         "family" => runtime.block_on(family::run()),
         "fields" => fields::run(),
+        "grpc" => runtime.block_on(grpc::run()),
         "instrumented" => runtime.block_on(instrumented::run()),
         "quiet" => {
             tracing::info_span!("an info span").in_scope(|| {

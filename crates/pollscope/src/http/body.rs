@@ -1,11 +1,12 @@
 //! The body of a response: the span of its request goes on until all of it is sent.
 
+use super::grpc::{self, Side};
 use super::names;
 use super::state::Carried;
 use crate::span::direct::DirectSpan;
 use bytes::Buf;
 use http::header::CONTENT_LENGTH;
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use std::fmt;
@@ -34,6 +35,13 @@ pin_project! {
     }
 }
 
+impl<B> ResponseBody<B> {
+    /// A body whose span is over already.
+    pub(super) fn over(inner: B) -> ResponseBody<B> {
+        ResponseBody { inner: Some(inner), rest: None }
+    }
+}
+
 impl<B: fmt::Debug> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ResponseBody").field(&self.inner).finish()
@@ -46,20 +54,54 @@ pub(super) struct Rest {
     _carried: Option<Carried>,
     /// Bytes to come, where that is known: after the last of them a server need not ask for the end.
     expected: Option<u64>,
+    /// Whose status is still to come, and what there will be instead.
+    grpc: Option<(Side, u32)>,
 }
 
 impl Rest {
     pub fn new(span: DirectSpan, carried: Option<Carried>) -> Rest {
-        Rest { span, _carried: carried, expected: None }
+        Rest { span, _carried: carried, expected: None, grpc: None }
+    }
+
+    /// The same for gRPC: how it went is told by what ends the response.
+    pub fn of_grpc<B>(
+        span: DirectSpan,
+        carried: Option<Carried>,
+        side: Side,
+        response: &Response<B>,
+    ) -> Rest {
+        let missing = grpc::status_of_http(response.status());
+        let mut rest = Rest { grpc: Some((side, missing)), ..Rest::new(span, carried) };
+        rest.take_status(response.headers());
+        rest
+    }
+
+    fn take_status(&mut self, headers: &HeaderMap) {
+        if let Some((side, _)) = self.grpc
+            && let Some(code) = grpc::status(headers)
+        {
+            grpc::record_status(&self.span, side, code);
+            self.grpc = None;
+        }
+    }
+
+    /// All of it was sent.
+    fn end(self) {
+        if let Some((side, missing)) = self.grpc {
+            grpc::record_status(&self.span, side, missing);
+        }
     }
 
     /// Goes on in the response's body, or is over where there is none to be sent.
     pub fn keep_in<B: Body>(mut self, response: Response<B>, is_head: bool) -> Response<ResponseBody<B>> {
         let sent = !is_head && has_body(response.status()) && !response.body().is_end_stream();
-        let rest = (sent && self.span.is_recorded()).then(|| {
-            self.expected = length(&response);
-            self
-        });
+        self.expected = length(&response);
+        let rest = if sent && self.span.is_recorded() {
+            Some(self)
+        } else {
+            self.end();
+            None
+        };
         response.map(|inner| ResponseBody { inner: Some(inner), rest })
     }
 }
@@ -93,17 +135,21 @@ impl<B: Body> Body for ResponseBody<B> {
             None => true,
             Some(Err(_)) => {
                 names::record_failure(&rest.span, std::any::type_name::<B::Error>());
+                rest.grpc = None;
                 true
             }
             Some(Ok(frame)) => {
                 if let (Some(data), Some(expected)) = (frame.data_ref(), &mut rest.expected) {
                     *expected = expected.saturating_sub(data.remaining() as u64);
                 }
+                if let Some(trailers) = frame.trailers_ref() {
+                    rest.take_status(trailers);
+                }
                 frame.is_trailers() || inner.is_end_stream()
             }
         };
-        if over {
-            *this.rest = None;
+        if over && let Some(rest) = this.rest.take() {
+            rest.end();
         }
         Poll::Ready(polled)
     }

@@ -1,9 +1,12 @@
 //! The layer for clients: each request is a client span, and carries it to the server.
 
+use super::body::{ResponseBody, Rest};
 use super::context::write;
+use super::grpc::{self, Side};
 use super::names;
 use crate::span::direct::DirectSpan;
 use http::{Request, Response};
+use http_body::Body;
 use pin_project_lite::pin_project;
 use pollscope_wire::record::source;
 use std::future::Future;
@@ -14,6 +17,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 /// A tower layer that records each outgoing request as a client span and writes `traceparent`.
+///
+/// The span ends with the head of the response; that of a gRPC request with its trailers, where its status is.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientLayer {
     location: &'static Location<'static>,
@@ -54,15 +59,20 @@ impl<S> ClientService<S> {
         if !crate::state::is_recording() {
             return DirectSpan::NONE;
         }
-        DirectSpan::of_request(self.location, source::CLIENT, None, &names::of_client(request))
+        let fields = match grpc::method(request) {
+            Some(method) => grpc::of_client(request, method),
+            None => names::of_client(request),
+        };
+        DirectSpan::of_request(self.location, source::CLIENT, None, &fields)
     }
 }
 
 impl<S, B, R> Service<Request<B>> for ClientService<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
+    R: Body,
 {
-    type Response = S::Response;
+    type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
     type Future = ClientFuture<S::Future>;
 
@@ -75,11 +85,12 @@ where
         if let Some(context) = span.context() {
             write(request.headers_mut(), context.trace, context.span, context.sampled);
         }
+        let grpc = span.is_recorded() && grpc::method(&request).is_some();
         let inner = {
             let _entered = span.enter();
             self.inner.call(request)
         };
-        ClientFuture { inner: Some(inner), span }
+        ClientFuture { inner: Some(inner), grpc, span }
     }
 }
 
@@ -89,6 +100,7 @@ pin_project! {
         // Dropped within the span, as soon as it is over.
         #[pin]
         inner: Option<F>,
+        grpc: bool,
         span: DirectSpan,
     }
 
@@ -107,27 +119,35 @@ pin_project! {
 impl<F, R, E> Future for ClientFuture<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
+    R: Body,
 {
-    type Output = F::Output;
+    type Output = Result<Response<ResponseBody<R>>, E>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let Some(inner) = this.inner.as_mut().as_pin_mut() else { panic!("polled after it was over") };
         let entered = this.span.enter();
         let result = ready!(inner.poll(cx));
         this.inner.set(None);
         drop(entered);
-        match &result {
+        let span = std::mem::replace(this.span, DirectSpan::NONE);
+        Poll::Ready(match result {
+            Ok(response) if *this.grpc => {
+                Ok(Rest::of_grpc(span, None, Side::Client, &response).keep_in(response, false))
+            }
             Ok(response) => {
                 if let Some(version) = names::version(response.version()) {
-                    this.span.record("network.protocol.version", version.into());
+                    span.record("network.protocol.version", version.into());
                 }
                 let status = response.status();
                 let is_error = status.is_client_error() || status.is_server_error();
-                names::record_status(this.span, status, is_error);
+                names::record_status(&span, status, is_error);
+                Ok(response.map(ResponseBody::over))
             }
-            Err(_) => names::record_failure(this.span, std::any::type_name::<E>()),
-        }
-        Poll::Ready(result)
+            Err(error) => {
+                names::record_failure(&span, std::any::type_name::<E>());
+                Err(error)
+            }
+        })
     }
 }

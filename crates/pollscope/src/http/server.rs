@@ -2,6 +2,7 @@
 
 use super::body::{ResponseBody, Rest};
 use super::context::{Remote, extract};
+use super::grpc::{self, Side};
 use super::names;
 use super::state::Carried;
 use crate::span::direct::DirectSpan;
@@ -10,6 +11,7 @@ use http::{Method, Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use pollscope_wire::record::{source, task_kind};
+use std::borrow::Cow;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
@@ -18,6 +20,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 /// A tower layer that records each request as a task and a server span, child of its caller's.
+///
+/// Requests of gRPC are named by their method, and their status is that of gRPC.
 ///
 /// The task ends with the head of the response. The span ends with its body, whether that is sent to its end,
 /// fails or is dropped before; the body is polled by the task of the connection.
@@ -73,19 +77,24 @@ where
 
     fn call(&mut self, request: Request<B>) -> ServerFuture<S::Future> {
         let remote = extract(request.headers());
-        let name = names::name(&request);
+        let grpc = grpc::method(&request);
+        let name = grpc.map_or_else(|| names::name(&request), Cow::from);
         let carried = remote.as_ref().and_then(Remote::carried);
         let parent = remote.map(|remote| remote.parent);
         let span = if crate::state::is_recording() {
-            let fields = names::of_server(&request, &name);
+            let fields = match grpc {
+                Some(method) => grpc::of_server(&request, method),
+                None => names::of_server(&request, &name),
+            };
             DirectSpan::of_request(self.location, source::SERVER, parent, &fields)
         } else {
             DirectSpan::NONE
         };
-        let name = name.into_owned();
+        let name = grpc.map_or(name, |method| grpc::task_name(method).into()).into_owned();
+        let grpc = grpc.filter(|_| span.is_recorded()).map(Box::from);
         let is_head = request.method() == Method::HEAD;
         let inner = span.as_current(|| self.inner.call(request));
-        let spanned = Spanned { inner: Some(inner), is_head, span, carried };
+        let spanned = Spanned { inner: Some(inner), is_head, grpc, span, carried };
         let birth = Birth {
             kind: task_kind::REQUEST,
             name: &name,
@@ -124,6 +133,8 @@ pin_project! {
         #[pin]
         inner: Option<F>,
         is_head: bool,
+        // The method, until it is told.
+        grpc: Option<Box<str>>,
         span: DirectSpan,
         carried: Option<Carried>,
     }
@@ -133,6 +144,9 @@ pin_project! {
             let mut this = this.project();
             if this.inner.is_some() {
                 this.span.cancelled();
+                if let Some(method) = this.grpc.take() {
+                    grpc::record_method(this.span, &method, None);
+                }
                 let _entered = this.span.enter();
                 this.inner.set(None);
             }
@@ -155,11 +169,21 @@ where
         this.inner.set(None);
         drop(entered);
         let span = std::mem::replace(this.span, DirectSpan::NONE);
+        let grpc = this.grpc.take();
+        if let Some(method) = &grpc {
+            grpc::record_method(&span, method, result.as_ref().ok().map(Response::headers));
+        }
         Poll::Ready(match result {
             Ok(response) => {
-                let status = response.status();
-                names::record_status(&span, status, status.is_server_error());
-                Ok(Rest::new(span, this.carried.take()).keep_in(response, *this.is_head))
+                let carried = this.carried.take();
+                let rest = if grpc.is_some() {
+                    Rest::of_grpc(span, carried, Side::Server, &response)
+                } else {
+                    let status = response.status();
+                    names::record_status(&span, status, status.is_server_error());
+                    Rest::new(span, carried)
+                };
+                Ok(rest.keep_in(response, *this.is_head))
             }
             Err(error) => {
                 names::record_failure(&span, std::any::type_name::<E>());

@@ -144,12 +144,19 @@ fn router() -> Router {
 }
 
 /// Serves by HTTP/1 and HTTP/2 until the process ends.
-pub async fn serve(router: Router<()>) -> SocketAddr {
+pub async fn serve<S, B>(service: S) -> SocketAddr
+where
+    S: tower::Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<axum::BoxError> + Send + Sync,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError> + Send + Sync,
+{
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
     let address = listener.local_addr().expect("it is bound");
     pollscope::task::Builder::new().name("server").detached().spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let service = TowerToHyperService::new(router.clone());
+            let service = TowerToHyperService::new(service.clone());
             pollscope::task::Builder::new().name("connection").detached().spawn(async move {
                 let server = auto::Builder::new(pollscope::Executor::new());
                 let _ = server.serve_connection(TokioIo::new(stream), service).await;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -80,7 +80,7 @@ async fn ask(client: &ClientService<Http>, address: SocketAddr, path: &str) -> S
     body(client.clone().oneshot(request).await.expect("an answer")).await
 }
 
-async fn body(response: Response<Incoming>) -> String {
+async fn body<B: Body<Data = Bytes, Error = hyper::Error>>(response: Response<B>) -> String {
     let bytes = response.into_body().collect().await.expect("a body").to_bytes();
     String::from_utf8_lossy(&bytes).into_owned()
 }
