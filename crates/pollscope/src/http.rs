@@ -22,10 +22,13 @@
 //! # }
 //! ```
 
+mod around;
 mod body;
 mod client;
 mod context;
 mod grpc;
+#[cfg(feature = "tower-http")]
+mod make_span;
 mod names;
 mod server;
 mod state;
@@ -36,4 +39,6 @@ pub(crate) use state::Carried;
 pub use body::ResponseBody;
 pub use client::{ClientLayer, ClientService};
 pub use context::{Remote, extract, inject};
+#[cfg(feature = "tower-http")]
+pub use make_span::MakeSpan;
 pub use server::{ServerLayer, ServerService};

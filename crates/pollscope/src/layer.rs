@@ -154,6 +154,11 @@ where
             let span = OpenSpan::open_under(r, parent, None, callsite, 0, source::CODE, task, now);
             for (key, value) in &fields.0 {
                 attribute::of_span(r, &span, key, value, now);
+                if *key == "otel.kind"
+                    && matches!(value, FieldValue::Str(kind) if kind.eq_ignore_ascii_case("server"))
+                {
+                    span.is_of_server();
+                }
             }
             span
         });

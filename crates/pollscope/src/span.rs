@@ -57,6 +57,10 @@ pub(crate) struct OpenSpan {
     dropped: AtomicU32,
 }
 
+/// Marks of its own in the flags, above those that are written: it is a server's, and a request's task has it.
+const SERVER: u32 = 1 << 16;
+const ADOPTED: u32 = 1 << 17;
+
 static GENERATIONS: Generations = Generations::new();
 /// Generation of spans that found no slot: they share its number.
 static WITHOUT_SLOT: AtomicU64 = AtomicU64::new(0);
@@ -185,6 +189,13 @@ impl OpenSpan {
         self.flags.fetch_or(bits as u32, Ordering::Relaxed);
     }
 
+    /// Marks it as dropped before its end, unless a panic tells more.
+    pub fn cancelled(&self) {
+        if !self.has(flags::PANICKED) {
+            self.mark(flags::CANCELLED);
+        }
+    }
+
     /// What its children need of it.
     pub fn context(&self) -> Context {
         Context {
@@ -193,6 +204,31 @@ impl OpenSpan {
             span: self.span_id,
             sampled: self.has(flags::SAMPLED),
         }
+    }
+
+    /// Marks it as a server's.
+    #[cfg(feature = "tracing")]
+    pub fn is_of_server(&self) {
+        self.flags.fetch_or(SERVER, Ordering::Relaxed);
+    }
+
+    /// Whether it is a server's, and whether it has its request.
+    #[cfg(all(feature = "tracing", feature = "tower"))]
+    pub fn server(&self) -> Option<bool> {
+        let flags = self.flags.load(Ordering::Relaxed);
+        (flags & SERVER != 0).then_some(flags & ADOPTED != 0)
+    }
+
+    /// Whether it is entered now.
+    #[cfg(all(feature = "tracing", feature = "tower"))]
+    pub fn is_entered(&self) -> bool {
+        self.depth.load(Ordering::Relaxed) > 0
+    }
+
+    /// Its parent in another process.
+    #[cfg(all(feature = "tracing", feature = "tower"))]
+    pub fn remote_parent(&self) -> Option<u64> {
+        self.has(flags::REMOTE_PARENT).then(|| self.parent_id.load(Ordering::Relaxed))
     }
 
     /// Gives it a parent in another process, before it has children.
@@ -210,7 +246,7 @@ impl OpenSpan {
                 slot[span::TRACE].store(remote.trace as u64, Ordering::Relaxed);
                 slot[span::TRACE + 1].store((remote.trace >> 64) as u64, Ordering::Relaxed);
                 slot[span::PARENT_ID].store(remote.span, Ordering::Relaxed);
-                slot[span::FLAGS].store(bits as u64, Ordering::Relaxed);
+                slot[span::FLAGS].store(bits as u16 as u64, Ordering::Relaxed);
             });
         }
         let body =
@@ -285,6 +321,21 @@ impl OpenSpan {
         at_exit.saturating_sub(self.scheduled_at_open.load(Ordering::Relaxed))
     }
 
+    /// Makes it the span of this task, a request's, that it was opened around. It may be entered outside of it.
+    #[cfg(all(feature = "tracing", feature = "tower"))]
+    pub fn adopt(&self, r: &Recorder) {
+        self.flags.fetch_or(ADOPTED, Ordering::Relaxed);
+        self.move_to(r);
+    }
+
+    /// Takes the time of an adopted span's task, as if it were left now.
+    #[cfg(all(feature = "tracing", feature = "tower"))]
+    pub fn settle(&self, r: &Recorder) {
+        if r.frame.task == self.clock.load(Ordering::Relaxed) {
+            self.scheduled_at_exit.store(r.frame.scheduled, Ordering::Relaxed);
+        }
+    }
+
     /// Makes it the current span for what is opened here, without being entered: no time is counted.
     #[cfg(feature = "tower")]
     pub fn show_as_current(&self, r: &mut Recorder) {
@@ -312,7 +363,7 @@ impl OpenSpan {
         self.last_exit.fetch_max(now, Ordering::Relaxed);
         if r.frame.task == self.clock.load(Ordering::Relaxed) {
             self.scheduled_at_exit.store(r.frame.scheduled, Ordering::Relaxed);
-        } else {
+        } else if self.flags.load(Ordering::Relaxed) & ADOPTED == 0 {
             self.mark(flags::ESTIMATED);
         }
         if let Some((_, slot)) = self.slot {

@@ -1,6 +1,8 @@
 //! A service whose spans are known, one scenario a run: `traced SCENARIO`. It prints `ready` when its script is
 //! over, and ends when its input is closed.
 
+#[path = "traced/around.rs"]
+mod around;
 #[path = "traced/family.rs"]
 mod family;
 #[path = "traced/fields.rs"]
@@ -25,6 +27,7 @@ fn main() {
     builder.worker_threads(2).enable_all();
     let runtime = pollscope::runtime(&mut builder).build().expect("a runtime can be built");
     match scenario.as_str() {
+        "around" => runtime.block_on(around::run()),
         "family" => runtime.block_on(family::run()),
         "fields" => fields::run(),
         "grpc" => runtime.block_on(grpc::run()),

@@ -1,9 +1,9 @@
 //! The body of a response: the span of its request goes on until all of it is sent.
 
+use super::around::RequestSpan;
 use super::grpc::{self, Side};
 use super::names;
 use super::state::Carried;
-use crate::span::direct::DirectSpan;
 use bytes::Buf;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Response, StatusCode};
@@ -50,7 +50,7 @@ impl<B: fmt::Debug> fmt::Debug for ResponseBody<B> {
 
 /// What stays open as long as the body is sent.
 pub(super) struct Rest {
-    span: DirectSpan,
+    span: RequestSpan,
     _carried: Option<Carried>,
     /// Bytes to come, where that is known: after the last of them a server need not ask for the end.
     expected: Option<u64>,
@@ -59,13 +59,13 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    pub fn new(span: DirectSpan, carried: Option<Carried>) -> Rest {
+    pub fn new(span: RequestSpan, carried: Option<Carried>) -> Rest {
         Rest { span, _carried: carried, expected: None, grpc: None }
     }
 
     /// The same for gRPC: how it went is told by what ends the response.
     pub fn of_grpc<B>(
-        span: DirectSpan,
+        span: RequestSpan,
         carried: Option<Carried>,
         side: Side,
         response: &Response<B>,

@@ -1,5 +1,6 @@
 //! The layer for clients: each request is a client span, and carries it to the server.
 
+use super::around::RequestSpan;
 use super::body::{ResponseBody, Rest};
 use super::context::write;
 use super::grpc::{self, Side};
@@ -130,7 +131,7 @@ where
         let result = ready!(inner.poll(cx));
         this.inner.set(None);
         drop(entered);
-        let span = std::mem::replace(this.span, DirectSpan::NONE);
+        let span = RequestSpan::Own(std::mem::replace(this.span, DirectSpan::NONE));
         Poll::Ready(match result {
             Ok(response) if *this.grpc => {
                 Ok(Rest::of_grpc(span, None, Side::Client, &response).keep_in(response, false))

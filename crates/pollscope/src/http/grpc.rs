@@ -1,8 +1,8 @@
 //! gRPC, by the RPC part of the same conventions: requests are named by their method, and how they went is told by
 //! a status that comes last, in trailers, or in the headers where there is nothing else.
 
+use super::around::RequestSpan;
 use super::names::{self, Fields};
-use crate::span::direct::DirectSpan;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, StatusCode};
 use std::borrow::Cow;
@@ -81,7 +81,7 @@ pub(super) fn task_name(method: &str) -> &str {
 }
 
 /// Tells the method of a request served, once the head of its response is there.
-pub(super) fn record_method(span: &DirectSpan, method: &str, response: Option<&HeaderMap>) {
+pub(super) fn record_method(span: &RequestSpan, method: &str, response: Option<&HeaderMap>) {
     // Nothing but this status: the service does not know the method.
     if response.and_then(status) == Some(UNIMPLEMENTED) {
         span.record("otel.name", "grpc".into());
@@ -110,7 +110,7 @@ pub(super) fn status_of_http(status: StatusCode) -> u32 {
 }
 
 /// Records how it went.
-pub(super) fn record_status(span: &DirectSpan, side: Side, code: u32) {
+pub(super) fn record_status(span: &RequestSpan, side: Side, code: u32) {
     let name = CODES.get(code as usize).map_or_else(|| Cow::from(code.to_string()), |name| Cow::from(*name));
     span.record("rpc.response.status_code", (&*name).into());
     if is_error(side, code) {

@@ -1,11 +1,11 @@
 //! What is said of requests and responses, by the HTTP part of OpenTelemetry's semantic conventions 1.42: few
 //! methods, no secrets.
 
-use crate::span::direct::{DirectSpan, FieldValue};
+use super::around::RequestSpan;
+use crate::span::direct::FieldValue;
 use http::header::{HOST, HeaderName, USER_AGENT};
 use http::uri::Authority;
 use http::{Method, Request, StatusCode, Uri, Version};
-use pollscope_wire::record::span as flags;
 use std::borrow::Cow;
 
 /// Attributes on their way.
@@ -148,7 +148,7 @@ pub(super) fn version(version: Version) -> Option<&'static str> {
 }
 
 /// Records how it went by the response's status; `is_error` where the conventions see one.
-pub(super) fn record_status(span: &DirectSpan, status: StatusCode, is_error: bool) {
+pub(super) fn record_status(span: &RequestSpan, status: StatusCode, is_error: bool) {
     span.record("http.response.status_code", status.as_u16().into());
     if is_error {
         record_failure(span, status.as_str());
@@ -156,8 +156,8 @@ pub(super) fn record_status(span: &DirectSpan, status: StatusCode, is_error: boo
 }
 
 /// Records an error by its type.
-pub(super) fn record_failure(span: &DirectSpan, what: &str) {
-    span.mark(flags::ERROR);
+pub(super) fn record_failure(span: &RequestSpan, what: &str) {
+    span.fail();
     span.record("error.type", what.into());
 }
 

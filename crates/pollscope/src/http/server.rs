@@ -1,5 +1,8 @@
 //! The layer for servers: each request is a task inside its connection's, and a server span.
 
+#[cfg(feature = "tracing")]
+use super::around::Around;
+use super::around::RequestSpan;
 use super::body::{ResponseBody, Rest};
 use super::context::{Remote, extract};
 use super::grpc::{self, Side};
@@ -22,6 +25,9 @@ use tower_service::Service;
 /// A tower layer that records each request as a task and a server span, child of its caller's.
 ///
 /// Requests of gRPC are named by their method, and their status is that of gRPC.
+///
+/// Where a server span of `tracing` is open around the request (a field `otel.kind = "server"`, recorded by
+/// [`layer`](crate::layer())), that is the request's span, and no second one is opened.
 ///
 /// The task ends with the head of the response. The span ends with its body, whether that is sent to its end,
 /// fails or is dropped before; the body is polled by the task of the connection.
@@ -62,6 +68,31 @@ pub struct ServerService<S> {
     location: &'static Location<'static>,
 }
 
+impl<S> ServerService<S> {
+    /// The request's span: the one that is open around it, else a new one.
+    fn span<B>(
+        &self,
+        request: &Request<B>,
+        remote: Option<Remote>,
+        grpc: Option<&str>,
+        name: &str,
+    ) -> RequestSpan {
+        if !crate::state::is_recording() {
+            return RequestSpan::NONE;
+        }
+        let fields = match grpc {
+            Some(method) => grpc::of_server(request, method),
+            None => names::of_server(request, name),
+        };
+        #[cfg(feature = "tracing")]
+        if let Some(around) = Around::find(remote.as_ref()) {
+            return around.with_fields(&fields);
+        }
+        let parent = remote.map(|remote| remote.parent);
+        RequestSpan::Own(DirectSpan::of_request(self.location, source::SERVER, parent, &fields))
+    }
+}
+
 impl<S, B, R> Service<Request<B>> for ServerService<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
@@ -75,24 +106,19 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> ServerFuture<S::Future> {
+    fn call(&mut self, #[allow(unused_mut)] mut request: Request<B>) -> ServerFuture<S::Future> {
         let remote = extract(request.headers());
         let grpc = grpc::method(&request);
         let name = grpc.map_or_else(|| names::name(&request), Cow::from);
         let carried = remote.as_ref().and_then(Remote::carried);
-        let parent = remote.map(|remote| remote.parent);
-        let span = if crate::state::is_recording() {
-            let fields = match grpc {
-                Some(method) => grpc::of_server(&request, method),
-                None => names::of_server(&request, &name),
-            };
-            DirectSpan::of_request(self.location, source::SERVER, parent, &fields)
-        } else {
-            DirectSpan::NONE
-        };
+        let span = self.span(&request, remote, grpc, &name);
         let name = grpc.map_or(name, |method| grpc::task_name(method).into()).into_owned();
         let grpc = grpc.filter(|_| span.is_recorded()).map(Box::from);
         let is_head = request.method() == Method::HEAD;
+        #[cfg(feature = "tower-http")]
+        if span.is_recorded() {
+            request.extensions_mut().insert(super::make_span::Served);
+        }
         let inner = span.as_current(|| self.inner.call(request));
         let spanned = Spanned { inner: Some(inner), is_head, grpc, span, carried };
         let birth = Birth {
@@ -135,7 +161,7 @@ pin_project! {
         is_head: bool,
         // The method, until it is told.
         grpc: Option<Box<str>>,
-        span: DirectSpan,
+        span: RequestSpan,
         carried: Option<Carried>,
     }
 
@@ -168,7 +194,7 @@ where
         let result = ready!(inner.poll(cx));
         this.inner.set(None);
         drop(entered);
-        let span = std::mem::replace(this.span, DirectSpan::NONE);
+        let span = std::mem::replace(this.span, RequestSpan::NONE);
         let grpc = this.grpc.take();
         if let Some(method) = &grpc {
             grpc::record_method(&span, method, result.as_ref().ok().map(Response::headers));

@@ -200,10 +200,8 @@ impl DirectSpan {
 
     /// Marks it as dropped before its end, unless a panic tells more.
     pub(crate) fn cancelled(&self) {
-        if let Some(span) = &self.open
-            && !span.has(flags::PANICKED)
-        {
-            span.mark(flags::CANCELLED);
+        if let Some(span) = &self.open {
+            span.cancelled();
         }
     }
 
@@ -231,7 +229,7 @@ impl Drop for DirectSpan {
 }
 
 /// What a span that is left now has come to: somebody else's panic may have been under way before.
-fn status_by_panic(before: bool) -> u16 {
+pub(crate) fn status_by_panic(before: bool) -> u16 {
     if std::thread::panicking() && !before { flags::PANICKED | flags::ERROR } else { 0 }
 }
 
