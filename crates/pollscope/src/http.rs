@@ -22,6 +22,10 @@
 //! # }
 //! ```
 
+#[cfg(feature = "tracing")]
+mod around;
+#[cfg(not(feature = "tracing"))]
+#[path = "http/no_around.rs"]
 mod around;
 mod body;
 mod client;
@@ -31,6 +35,7 @@ mod grpc;
 mod make_span;
 mod names;
 mod server;
+mod span;
 mod state;
 
 #[cfg(feature = "tracing")]

@@ -45,8 +45,8 @@ pub(crate) struct OpenSpan {
     task: AtomicU64,
     /// The task whose scheduled time counts for it now: that one, but another's while a response's body is sent.
     clock: AtomicU64,
-    /// Its scheduled time by the clocks before.
-    scheduled_before: AtomicU64,
+    /// What its scheduled total is counted from, so that what the tasks before have waited goes on.
+    clock_base: AtomicU64,
     scheduled_at_open: AtomicU64,
     depth: AtomicU32,
     busy: AtomicU64,
@@ -58,6 +58,7 @@ pub(crate) struct OpenSpan {
 }
 
 /// Marks of its own in the flags, above those that are written: it is a server's, and a request's task has it.
+#[cfg(feature = "tracing")]
 const SERVER: u32 = 1 << 16;
 const ADOPTED: u32 = 1 << 17;
 
@@ -157,7 +158,7 @@ impl OpenSpan {
             flags: AtomicU32::new(bits as u32),
             task: AtomicU64::new(task),
             clock: AtomicU64::new(task),
-            scheduled_before: AtomicU64::new(0),
+            clock_base: AtomicU64::new(0),
             scheduled_at_open: AtomicU64::new(scheduled_at_open),
             depth: AtomicU32::new(0),
             busy: AtomicU64::new(0),
@@ -292,6 +293,7 @@ impl OpenSpan {
     fn move_to(&self, r: &Recorder) {
         self.task.store(r.frame.task, Ordering::Relaxed);
         self.clock.store(r.frame.task, Ordering::Relaxed);
+        self.clock_base.store(0, Ordering::Relaxed);
         // What an older task had waited before is none of the span's.
         let scheduled = if r.frame.born >= self.opened { 0 } else { r.frame.scheduled };
         self.scheduled_at_open.store(scheduled, Ordering::Relaxed);
@@ -309,16 +311,30 @@ impl OpenSpan {
     /// Goes on in this task, though it is another one's: a response's body is sent by its connection.
     #[cfg(feature = "tower")]
     pub fn follow(&self, r: &Recorder) {
-        if self.clock.swap(r.frame.task, Ordering::Relaxed) != r.frame.task {
-            self.scheduled_before.fetch_add(self.scheduled_by_clock(), Ordering::Relaxed);
-            self.scheduled_at_open.store(r.frame.scheduled, Ordering::Relaxed);
-            self.scheduled_at_exit.store(r.frame.scheduled, Ordering::Relaxed);
+        if self.clock.swap(r.frame.task, Ordering::Relaxed) == r.frame.task {
+            return;
+        }
+        let grown = self.scheduled_so_far();
+        self.clock_base.store(r.frame.scheduled.wrapping_sub(grown), Ordering::Relaxed);
+        self.scheduled_at_open.store(0, Ordering::Relaxed);
+        self.scheduled_at_exit.store(grown, Ordering::Relaxed);
+        if let Some((_, slot)) = self.slot {
+            seq::write(&slot[span::SEQ], || {
+                slot[span::SCHEDULED_AT_OPEN].store(0, Ordering::Relaxed);
+                slot[span::SCHEDULED_AT_EXIT].store(grown, Ordering::Relaxed);
+            });
         }
     }
 
-    fn scheduled_by_clock(&self) -> u64 {
+    fn scheduled_so_far(&self) -> u64 {
         let at_exit = self.scheduled_at_exit.load(Ordering::Relaxed);
         at_exit.saturating_sub(self.scheduled_at_open.load(Ordering::Relaxed))
+    }
+
+    /// The scheduled total, if this is the task whose time counts.
+    fn scheduled_here(&self, r: &Recorder) -> Option<u64> {
+        let counts = r.frame.task == self.clock.load(Ordering::Relaxed);
+        counts.then(|| r.frame.scheduled.wrapping_sub(self.clock_base.load(Ordering::Relaxed)))
     }
 
     /// Makes it the span of this task, a request's, that it was opened around. It may be entered outside of it.
@@ -331,8 +347,8 @@ impl OpenSpan {
     /// Takes the time of an adopted span's task, as if it were left now.
     #[cfg(all(feature = "tracing", feature = "tower"))]
     pub fn settle(&self, r: &Recorder) {
-        if r.frame.task == self.clock.load(Ordering::Relaxed) {
-            self.scheduled_at_exit.store(r.frame.scheduled, Ordering::Relaxed);
+        if let Some(scheduled) = self.scheduled_here(r) {
+            self.scheduled_at_exit.store(scheduled, Ordering::Relaxed);
         }
     }
 
@@ -361,8 +377,8 @@ impl OpenSpan {
         }
         let busy = self.busy.fetch_add(now, Ordering::Relaxed).wrapping_add(now);
         self.last_exit.fetch_max(now, Ordering::Relaxed);
-        if r.frame.task == self.clock.load(Ordering::Relaxed) {
-            self.scheduled_at_exit.store(r.frame.scheduled, Ordering::Relaxed);
+        if let Some(scheduled) = self.scheduled_here(r) {
+            self.scheduled_at_exit.store(scheduled, Ordering::Relaxed);
         } else if self.flags.load(Ordering::Relaxed) & ADOPTED == 0 {
             self.mark(flags::ESTIMATED);
         }
@@ -404,7 +420,7 @@ impl OpenSpan {
             // Closed while entered: as if it were left now.
             _ => (now, self.busy.load(Ordering::Relaxed).wrapping_add(now)),
         };
-        let grown = self.scheduled_before.load(Ordering::Relaxed) + self.scheduled_by_clock();
+        let grown = self.scheduled_so_far();
         let scheduled = if self.has(flags::ESTIMATED) { 0 } else { grown };
         self.end(r, now, ended, busy, scheduled, entered, status);
     }

@@ -1,8 +1,8 @@
 //! The body of a response: the span of its request goes on until all of it is sent.
 
-use super::around::RequestSpan;
 use super::grpc::{self, Side};
 use super::names;
+use super::span::RequestSpan;
 use super::state::Carried;
 use bytes::Buf;
 use http::header::CONTENT_LENGTH;

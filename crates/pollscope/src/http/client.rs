@@ -1,10 +1,10 @@
 //! The layer for clients: each request is a client span, and carries it to the server.
 
-use super::around::RequestSpan;
 use super::body::{ResponseBody, Rest};
 use super::context::write;
 use super::grpc::{self, Side};
 use super::names;
+use super::span::RequestSpan;
 use crate::span::direct::DirectSpan;
 use http::{Request, Response};
 use http_body::Body;

@@ -1,8 +1,8 @@
 //! gRPC, by the RPC part of the same conventions: requests are named by their method, and how they went is told by
 //! a status that comes last, in trailers, or in the headers where there is nothing else.
 
-use super::around::RequestSpan;
 use super::names::{self, Fields};
+use super::span::RequestSpan;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, StatusCode};
 use std::borrow::Cow;

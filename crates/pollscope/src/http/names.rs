@@ -1,7 +1,7 @@
 //! What is said of requests and responses, by the HTTP part of OpenTelemetry's semantic conventions 1.42: few
 //! methods, no secrets.
 
-use super::around::RequestSpan;
+use super::span::RequestSpan;
 use crate::span::direct::FieldValue;
 use http::header::{HOST, HeaderName, USER_AGENT};
 use http::uri::Authority;

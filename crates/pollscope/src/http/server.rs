@@ -1,12 +1,11 @@
 //! The layer for servers: each request is a task inside its connection's, and a server span.
 
-#[cfg(feature = "tracing")]
 use super::around::Around;
-use super::around::RequestSpan;
 use super::body::{ResponseBody, Rest};
 use super::context::{Remote, extract};
 use super::grpc::{self, Side};
 use super::names;
+use super::span::RequestSpan;
 use super::state::Carried;
 use crate::span::direct::DirectSpan;
 use crate::task::{Birth, Recorded};
@@ -84,9 +83,8 @@ impl<S> ServerService<S> {
             Some(method) => grpc::of_server(request, method),
             None => names::of_server(request, name),
         };
-        #[cfg(feature = "tracing")]
         if let Some(around) = Around::find(remote.as_ref()) {
-            return around.with_fields(&fields);
+            return RequestSpan::around(around, &fields);
         }
         let parent = remote.map(|remote| remote.parent);
         RequestSpan::Own(DirectSpan::of_request(self.location, source::SERVER, parent, &fields))
@@ -108,8 +106,13 @@ where
 
     fn call(&mut self, #[allow(unused_mut)] mut request: Request<B>) -> ServerFuture<S::Future> {
         let remote = extract(request.headers());
-        let grpc = grpc::method(&request);
-        let name = grpc.map_or_else(|| names::name(&request), Cow::from);
+        let recording = crate::state::is_recording();
+        let grpc = recording.then(|| grpc::method(&request)).flatten();
+        let name = match grpc {
+            Some(method) => Cow::from(method),
+            None if recording => names::name(&request),
+            None => Cow::from(""),
+        };
         let carried = remote.as_ref().and_then(Remote::carried);
         let span = self.span(&request, remote, grpc, &name);
         let name = grpc.map_or(name, |method| grpc::task_name(method).into()).into_owned();
