@@ -38,10 +38,10 @@ impl MakeSpan {
     pub fn new() -> MakeSpan {
         MakeSpan::default()
     }
-}
 
-impl<B> tower_http::trace::MakeSpan<B> for MakeSpan {
-    fn make_span(&mut self, request: &Request<B>) -> Span {
+    /// The span of a request, none if it has one. For a tower-http that this crate was not built with, give its
+    /// layer a closure that calls this.
+    pub fn span<B>(&self, request: &Request<B>) -> Span {
         if request.extensions().get::<Served>().is_some() {
             return Span::none();
         }
@@ -90,5 +90,11 @@ impl<B> tower_http::trace::MakeSpan<B> for MakeSpan {
             caller.attach(&span);
         }
         span
+    }
+}
+
+impl<B> tower_http::trace::MakeSpan<B> for MakeSpan {
+    fn make_span(&mut self, request: &Request<B>) -> Span {
+        self.span(request)
     }
 }

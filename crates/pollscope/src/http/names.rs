@@ -129,7 +129,7 @@ fn methods<'a>(kind: &'static str, name: &'a str, told: &'a Method) -> Fields<'a
     fields
 }
 
-/// What the client used, as far as headers tell.
+/// What the client used, as far as headers tell: HTTP/1 over TLS without a proxy looks like plain `http`.
 fn scheme<B>(request: &Request<B>) -> &str {
     let forwarded = request.headers().get(FORWARDED_PROTO).and_then(|proto| proto.to_str().ok());
     let known = |proto: &&str| matches!(*proto, "http" | "https");
