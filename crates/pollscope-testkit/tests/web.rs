@@ -3,6 +3,7 @@
 mod common;
 
 use common::{exported, model, named, shown, text, value};
+use opentelemetry_semantic_conventions::attribute as semconv;
 use pollscope_model::Model;
 use pollscope_model::event::{SpanSource, Status, Value};
 use pollscope_model::span::{FinishedSpan, SpanKind};
@@ -108,6 +109,55 @@ fn server_spans_say_what_was_asked_and_how_it_went() {
     let handler = seen().spans.iter().find(|span| span.ids.parent == Some(known.ids.span));
     assert_eq!(handler.map(|span| &*span.name), Some("handler"), "what the handler opens is below");
     assert!(known.task.is_some() && known.polls >= 1, "a request is a task");
+}
+
+/// The names of a span's attributes, in order.
+fn keys(span: &FinishedSpan) -> Vec<&str> {
+    let mut keys: Vec<&str> = span.attributes.iter().map(|attribute| &*attribute.key).collect();
+    keys.sort();
+    keys
+}
+
+#[test]
+fn spans_of_requests_speak_as_the_conventions_want() {
+    assert_eq!(
+        pollscope_export::to_otlp::SCHEMA_URL,
+        "https://opentelemetry.io/schemas/1.42.0",
+        "as http::names says"
+    );
+    let asked = server(&seen().spans, "/asked");
+    assert_eq!(&*asked.name, "HTTP");
+    let expected = [
+        (semconv::HTTP_REQUEST_METHOD, text("_OTHER")),
+        (semconv::HTTP_REQUEST_METHOD_ORIGINAL, text("BREW")),
+        (semconv::HTTP_RESPONSE_STATUS_CODE, Value::U64(200)),
+        (semconv::NETWORK_PROTOCOL_VERSION, text("1.1")),
+        (semconv::SERVER_ADDRESS, text("127.0.0.1")),
+        (semconv::SERVER_PORT, value(asked, "server.port").expect("a port").clone()),
+        (semconv::URL_PATH, text("/asked")),
+        (semconv::URL_QUERY, text("color=blue&sig=REDACTED")),
+        (semconv::URL_SCHEME, text("http")),
+        (semconv::USER_AGENT_ORIGINAL, text("curl/8")),
+    ];
+    assert_eq!(keys(asked), expected.each_ref().map(|(key, _)| *key));
+    for (key, expected) in &expected {
+        assert_eq!(value(asked, key), Some(expected), "{key}");
+    }
+    let broken = server(&seen().spans, "/broken");
+    assert_eq!(value(broken, semconv::ERROR_TYPE), Some(&text("500")));
+
+    let client =
+        seen().spans.iter().find(|span| span.source == SpanSource::Client && span.status == Status::Unset);
+    let client = client.expect("a client span");
+    let expected = [
+        semconv::HTTP_REQUEST_METHOD,
+        semconv::HTTP_RESPONSE_STATUS_CODE,
+        semconv::NETWORK_PROTOCOL_VERSION,
+        semconv::SERVER_ADDRESS,
+        semconv::SERVER_PORT,
+        semconv::URL_FULL,
+    ];
+    assert_eq!(keys(client), expected);
 }
 
 #[test]

@@ -22,15 +22,28 @@
 //! # }
 //! ```
 
+#[cfg(feature = "tracing")]
+mod around;
+#[cfg(not(feature = "tracing"))]
+#[path = "http/no_around.rs"]
+mod around;
+mod body;
 mod client;
 mod context;
+mod grpc;
+#[cfg(feature = "tower-http")]
+mod make_span;
 mod names;
 mod server;
+mod span;
 mod state;
 
 #[cfg(feature = "tracing")]
 pub(crate) use state::Carried;
 
+pub use body::ResponseBody;
 pub use client::{ClientLayer, ClientService};
 pub use context::{Remote, extract, inject};
+#[cfg(feature = "tower-http")]
+pub use make_span::MakeSpan;
 pub use server::{ServerLayer, ServerService};

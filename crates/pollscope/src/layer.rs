@@ -255,9 +255,7 @@ impl Recording {
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let waits = |span: &SpanRef<'_, S>| {
-            span.extensions().get::<OpenSpan>().is_some_and(|open| open.context().later != 0)
-        };
+        let waits = |span: &SpanRef<'_, S>| span.extensions().get::<OpenSpan>().is_some_and(OpenSpan::waits);
         if self.source.is_some()
             && ctx.span(id).is_some_and(|span| waits(&span))
             && let Some(dispatch) = self.dispatch.get().and_then(WeakDispatch::upgrade)
@@ -313,7 +311,7 @@ pub(crate) fn settle_current(current: SpanOf) {
 /// The subscriber whose spans have another exporter.
 static JOINED: OnceLock<WeakDispatch> = OnceLock::new();
 
-fn settle_in(dispatch: &Dispatch, id: &Id) -> Option<SpanOf> {
+pub(crate) fn settle_in(dispatch: &Dispatch, id: &Id) -> Option<SpanOf> {
     let (dispatch, registry, id) = scoped::home(dispatch, id)?;
     dispatch.downcast_ref::<Recording>()?.settle(dispatch, registry, &id)
 }
@@ -418,6 +416,11 @@ where
             };
             for (key, value) in &fields.0 {
                 attribute::of_span(r, &span, key, value, now);
+                if *key == "otel.kind"
+                    && matches!(value, FieldValue::Str(kind) if kind.eq_ignore_ascii_case("server"))
+                {
+                    span.is_of_server();
+                }
             }
             span
         });
@@ -489,7 +492,7 @@ where
         }
         self.tell(&id, &span);
         let Some(open) = span.extensions_mut().remove::<OpenSpan>() else { return };
-        if open.context().later != 0 && self.late.load(Ordering::Relaxed) {
+        if open.waits() && self.late.load(Ordering::Relaxed) {
             // Its exporter has it, under ids that nobody can tell any more.
             return open.abandon();
         }

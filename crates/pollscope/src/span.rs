@@ -63,6 +63,10 @@ pub(crate) struct OpenSpan {
     waits: Option<Box<Waits>>,
     /// The task that it runs in: where it was opened, or, if that is another, where it was first entered.
     task: AtomicU64,
+    /// The task whose scheduled time counts for it now: that one, but another's while a response's body is sent.
+    clock: AtomicU64,
+    /// What its scheduled total is counted from, so that what the tasks before have waited goes on.
+    clock_base: AtomicU64,
     scheduled_at_open: AtomicU64,
     depth: AtomicU32,
     busy: AtomicU64,
@@ -118,6 +122,11 @@ pub(crate) fn settle_current() {
     }
 }
 const KNOWN_KEYS: usize = 8;
+
+/// Marks of its own in the flags, above those that are written: it is a server's, and a request's task has it.
+#[cfg(feature = "tracing")]
+const SERVER: u32 = 1 << 16;
+const ADOPTED: u32 = 1 << 17;
 
 static GENERATIONS: Generations = Generations::new();
 /// Generation of spans that found no slot: they share its number.
@@ -250,6 +259,8 @@ impl OpenSpan {
             later: AtomicU64::new(waits.as_ref().map_or(0, |(id, _)| *id)),
             waits: waits.map(|(_, waits)| Box::new(waits)),
             task: AtomicU64::new(task),
+            clock: AtomicU64::new(task),
+            clock_base: AtomicU64::new(0),
             scheduled_at_open: AtomicU64::new(scheduled_at_open),
             depth: AtomicU32::new(0),
             busy: AtomicU64::new(0),
@@ -284,6 +295,13 @@ impl OpenSpan {
         self.flags.fetch_or(bits as u32, Ordering::Relaxed);
     }
 
+    /// Marks it as dropped before its end, unless a panic tells more.
+    pub fn cancelled(&self) {
+        if !self.has(flags::PANICKED) {
+            self.mark(flags::CANCELLED);
+        }
+    }
+
     /// What its children need of it.
     pub fn context(&self) -> Context {
         Context {
@@ -293,6 +311,12 @@ impl OpenSpan {
             sampled: self.has(flags::SAMPLED),
             later: self.later.load(Ordering::Relaxed),
         }
+    }
+
+    /// Whether it waits for its ids.
+    #[cfg(feature = "tracing")]
+    pub fn waits(&self) -> bool {
+        self.later.load(Ordering::Acquire) != 0
     }
 
     /// The parent that it was opened under, while it waits for its ids.
@@ -352,7 +376,7 @@ impl OpenSpan {
                 slot[span::TRACE + 1].store((trace >> 64) as u64, Ordering::Relaxed);
                 slot[span::SPAN_ID].store(span, Ordering::Relaxed);
                 slot[span::PARENT_ID].store(parent, Ordering::Relaxed);
-                slot[span::FLAGS].store(bits as u64, Ordering::Relaxed);
+                slot[span::FLAGS].store(bits as u16 as u64, Ordering::Relaxed);
             });
         }
         let body = [self.open.span, trace as u64, (trace >> 64) as u64, span, parent];
@@ -375,6 +399,31 @@ impl OpenSpan {
             estimated: self.has(flags::ESTIMATED) || cut != scheduled,
             task: self.task.load(Ordering::Relaxed) & ID_MASK,
         }
+    }
+
+    /// Marks it as a server's.
+    #[cfg(feature = "tracing")]
+    pub fn is_of_server(&self) {
+        self.flags.fetch_or(SERVER, Ordering::Relaxed);
+    }
+
+    /// Whether it is a server's, and whether it has its request.
+    #[cfg(all(feature = "tracing", feature = "tower"))]
+    pub fn server(&self) -> Option<bool> {
+        let flags = self.flags.load(Ordering::Relaxed);
+        (flags & SERVER != 0).then_some(flags & ADOPTED != 0)
+    }
+
+    /// Whether it is entered now.
+    #[cfg(all(feature = "tracing", feature = "tower"))]
+    pub fn is_entered(&self) -> bool {
+        self.depth.load(Ordering::Relaxed) > 0
+    }
+
+    /// Its parent in another process.
+    #[cfg(all(feature = "tracing", feature = "tower"))]
+    pub fn remote_parent(&self) -> Option<u64> {
+        self.has(flags::REMOTE_PARENT).then(|| self.parent_id.load(Ordering::Relaxed))
     }
 
     /// Gives it a parent in another process, before it has children.
@@ -439,6 +488,8 @@ impl OpenSpan {
     #[cold]
     fn move_to(&self, r: &Recorder) {
         self.task.store(r.frame.task, Ordering::Relaxed);
+        self.clock.store(r.frame.task, Ordering::Relaxed);
+        self.clock_base.store(0, Ordering::Relaxed);
         // What an older task had waited before is none of the span's.
         let scheduled = if r.frame.born >= self.opened { 0 } else { r.frame.scheduled };
         self.scheduled_at_open.store(scheduled, Ordering::Relaxed);
@@ -450,6 +501,50 @@ impl OpenSpan {
                 slot[span::SCHEDULED_AT_OPEN].store(scheduled, Ordering::Relaxed);
                 slot[span::SCHEDULED_AT_EXIT].store(scheduled, Ordering::Relaxed);
             });
+        }
+    }
+
+    /// Goes on in this task, though it is another one's: a response's body is sent by its connection.
+    #[cfg(feature = "tower")]
+    pub fn follow(&self, r: &Recorder) {
+        if self.clock.swap(r.frame.task, Ordering::Relaxed) == r.frame.task {
+            return;
+        }
+        let grown = self.scheduled_so_far();
+        self.clock_base.store(r.frame.scheduled.wrapping_sub(grown), Ordering::Relaxed);
+        self.scheduled_at_open.store(0, Ordering::Relaxed);
+        self.scheduled_at_exit.store(grown, Ordering::Relaxed);
+        if let Some((_, slot)) = self.slot {
+            seq::write(&slot[span::SEQ], || {
+                slot[span::SCHEDULED_AT_OPEN].store(0, Ordering::Relaxed);
+                slot[span::SCHEDULED_AT_EXIT].store(grown, Ordering::Relaxed);
+            });
+        }
+    }
+
+    fn scheduled_so_far(&self) -> u64 {
+        let at_exit = self.scheduled_at_exit.load(Ordering::Relaxed);
+        at_exit.saturating_sub(self.scheduled_at_open.load(Ordering::Relaxed))
+    }
+
+    /// The scheduled total, if this is the task whose time counts.
+    fn scheduled_here(&self, r: &Recorder) -> Option<u64> {
+        let counts = r.frame.task == self.clock.load(Ordering::Relaxed);
+        counts.then(|| r.frame.scheduled.wrapping_sub(self.clock_base.load(Ordering::Relaxed)))
+    }
+
+    /// Makes it the span of this task, a request's, that it was opened around. It may be entered outside of it.
+    #[cfg(all(feature = "tracing", feature = "tower"))]
+    pub fn adopt(&self, r: &Recorder) {
+        self.flags.fetch_or(ADOPTED, Ordering::Relaxed);
+        self.move_to(r);
+    }
+
+    /// Takes the time of an adopted span's task, as if it were left now.
+    #[cfg(all(feature = "tracing", feature = "tower"))]
+    pub fn take_time(&self, r: &Recorder) {
+        if let Some(scheduled) = self.scheduled_here(r) {
+            self.scheduled_at_exit.store(scheduled, Ordering::Relaxed);
         }
     }
 
@@ -478,9 +573,9 @@ impl OpenSpan {
         }
         let busy = self.busy.fetch_add(now, Ordering::Relaxed).wrapping_add(now);
         self.last_exit.fetch_max(now, Ordering::Relaxed);
-        if r.frame.task == self.task.load(Ordering::Relaxed) {
-            self.scheduled_at_exit.store(r.frame.scheduled, Ordering::Relaxed);
-        } else {
+        if let Some(scheduled) = self.scheduled_here(r) {
+            self.scheduled_at_exit.store(scheduled, Ordering::Relaxed);
+        } else if self.flags.load(Ordering::Relaxed) & ADOPTED == 0 {
             self.mark(flags::ESTIMATED);
         }
         if let Some((_, slot)) = self.slot {
@@ -539,9 +634,7 @@ impl OpenSpan {
             // Closed while entered: as if it were left now.
             _ => (now, self.busy.load(Ordering::Relaxed).wrapping_add(now)),
         };
-        let grown = self.scheduled_at_exit.load(Ordering::Relaxed);
-        let grown = grown.saturating_sub(self.scheduled_at_open.load(Ordering::Relaxed));
-        (ended, busy, if self.has(flags::ESTIMATED) { 0 } else { grown })
+        (ended, busy, if self.has(flags::ESTIMATED) { 0 } else { self.scheduled_so_far() })
     }
 
     /// Gives it up where its end cannot be written: on a thread that is not recorded, or past its end. Its slot is

@@ -1,12 +1,18 @@
 //! A service whose spans are known, one scenario a run: `traced SCENARIO`. It prints `ready` when its script is
 //! over, and ends when its input is closed.
 
+#[path = "traced/around.rs"]
+mod around;
 #[path = "traced/family.rs"]
 mod family;
 #[path = "traced/fields.rs"]
 mod fields;
+#[path = "traced/grpc.rs"]
+mod grpc;
 #[path = "traced/instrumented.rs"]
 mod instrumented;
+#[path = "traced/routes.rs"]
+mod routes;
 #[path = "traced/web.rs"]
 mod web;
 
@@ -46,8 +52,10 @@ fn main() {
                 (0..3).for_each(|n| tracing::warn!(n, shown = "long enough", last = true, "warned"))
             });
         }
+        "around" => runtime.block_on(around::run()),
         "family" => runtime.block_on(family::run()),
         "fields" => fields::run(),
+        "grpc" => runtime.block_on(grpc::run()),
         "instrumented" => runtime.block_on(instrumented::run()),
         "quiet" => {
             tracing::info_span!("an info span").in_scope(|| {
@@ -59,6 +67,7 @@ fn main() {
             tracing::info_span!(target: "hyper::proto", "of hyper").in_scope(|| ());
         }
         "unnamed" => {}
+        "routes" => runtime.block_on(routes::run()),
         "web" => runtime.block_on(web::run()),
         other => panic!("no scenario {other}"),
     }

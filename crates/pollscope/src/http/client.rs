@@ -1,11 +1,15 @@
 //! The layer for clients: each request is a client span, and carries it to the server.
 
+use super::body::{ResponseBody, Rest};
 use super::context::write;
+use super::grpc::{self, Side};
 use super::names;
-use crate::span::direct::{DirectSpan, FieldValue};
+use super::span::RequestSpan;
+use crate::span::direct::DirectSpan;
 use http::{Request, Response};
+use http_body::Body;
 use pin_project_lite::pin_project;
-use pollscope_wire::record::{source, span as flags};
+use pollscope_wire::record::source;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
@@ -14,6 +18,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 /// A tower layer that records each outgoing request as a client span and writes `traceparent`.
+///
+/// The span ends with the head of the response; that of a gRPC request with its trailers, where its status is.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientLayer {
     location: &'static Location<'static>,
@@ -54,20 +60,10 @@ impl<S> ClientService<S> {
         if !crate::state::is_recording() {
             return DirectSpan::NONE;
         }
-        let (name, method) = names::method(request.method());
-        let uri = request.uri();
-        let mut fields = vec![
-            ("otel.name", FieldValue::from(name)),
-            ("otel.kind", FieldValue::from("client")),
-            ("http.request.method", FieldValue::from(method)),
-            ("url.full", FieldValue::from(names::full(uri))),
-        ];
-        if let Some(host) = uri.host() {
-            fields.push(("server.address", FieldValue::from(host)));
-        }
-        if let Some(port) = uri.port_u16() {
-            fields.push(("server.port", FieldValue::from(port)));
-        }
+        let fields = match grpc::method(request) {
+            Some(method) => grpc::of_client(request, method),
+            None => names::of_client(request),
+        };
         DirectSpan::of_request(self.location, source::CLIENT, None, &fields)
     }
 }
@@ -75,8 +71,9 @@ impl<S> ClientService<S> {
 impl<S, B, R> Service<Request<B>> for ClientService<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
+    R: Body,
 {
-    type Response = S::Response;
+    type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
     type Future = ClientFuture<S::Future>;
 
@@ -89,11 +86,12 @@ where
         if let Some(context) = span.context() {
             write(request.headers_mut(), context.trace, context.span, context.sampled);
         }
+        let grpc = span.is_recorded() && grpc::method(&request).is_some();
         let inner = {
             let _entered = span.enter();
             self.inner.call(request)
         };
-        ClientFuture { inner: Some(inner), span }
+        ClientFuture { inner: Some(inner), grpc, span }
     }
 }
 
@@ -103,6 +101,7 @@ pin_project! {
         // Dropped within the span, as soon as it is over.
         #[pin]
         inner: Option<F>,
+        grpc: bool,
         span: DirectSpan,
     }
 
@@ -121,30 +120,35 @@ pin_project! {
 impl<F, R, E> Future for ClientFuture<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
+    R: Body,
 {
-    type Output = F::Output;
+    type Output = Result<Response<ResponseBody<R>>, E>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let Some(inner) = this.inner.as_mut().as_pin_mut() else { panic!("polled after it was over") };
         let entered = this.span.enter();
         let result = ready!(inner.poll(cx));
         this.inner.set(None);
         drop(entered);
-        match &result {
+        let span = RequestSpan::Own(std::mem::replace(this.span, DirectSpan::NONE));
+        Poll::Ready(match result {
+            Ok(response) if *this.grpc => {
+                Ok(Rest::of_grpc(span, None, Side::Client, &response).keep_in(response, false))
+            }
             Ok(response) => {
-                let status = response.status();
-                this.span.record("http.response.status_code", status.as_u16().into());
-                if status.is_client_error() || status.is_server_error() {
-                    this.span.mark(flags::ERROR);
-                    this.span.record("error.type", status.as_str().into());
+                if let Some(version) = names::version(response.version()) {
+                    span.record("network.protocol.version", version.into());
                 }
+                let status = response.status();
+                let is_error = status.is_client_error() || status.is_server_error();
+                names::record_status(&span, status, is_error);
+                Ok(response.map(ResponseBody::over))
             }
-            Err(_) => {
-                this.span.mark(flags::ERROR);
-                this.span.record("error.type", std::any::type_name::<E>().into());
+            Err(error) => {
+                names::record_failure(&span, std::any::type_name::<E>());
+                Err(error)
             }
-        }
-        Poll::Ready(result)
+        })
     }
 }

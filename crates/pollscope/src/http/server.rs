@@ -1,13 +1,19 @@
 //! The layer for servers: each request is a task inside its connection's, and a server span.
 
+use super::around::Around;
+use super::body::{ResponseBody, Rest};
 use super::context::{Remote, extract};
+use super::grpc::{self, Side};
 use super::names;
+use super::span::RequestSpan;
 use super::state::Carried;
-use crate::span::direct::{DirectSpan, FieldValue};
+use crate::span::direct::DirectSpan;
 use crate::task::{Birth, Recorded};
-use http::{Request, Response};
+use http::{Method, Request, Response};
+use http_body::Body;
 use pin_project_lite::pin_project;
-use pollscope_wire::record::{source, span as flags, task_kind};
+use pollscope_wire::record::{source, task_kind};
+use std::borrow::Cow;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
@@ -16,6 +22,16 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 /// A tower layer that records each request as a task and a server span, child of its caller's.
+///
+/// Requests of gRPC are named by their method, and their status is that of gRPC.
+///
+/// Where a server span of `tracing` is open around the request (a field `otel.kind = "server"`, recorded by
+/// [`layer`](crate::layer())), that is the request's span, and no second one is opened.
+///
+/// The task ends with the head of the response. The span ends with its body, whether that is sent to its end,
+/// fails or is dropped before; the body is polled by the task of the connection.
+///
+/// With the feature `axum`, added by `Router::layer`, it names both after the route: `GET /users/{id}`.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLayer {
     location: &'static Location<'static>,
@@ -51,11 +67,36 @@ pub struct ServerService<S> {
     location: &'static Location<'static>,
 }
 
+impl<S> ServerService<S> {
+    /// The request's span: the one that is open around it, else a new one.
+    fn span<B>(
+        &self,
+        request: &Request<B>,
+        remote: Option<Remote>,
+        grpc: Option<&str>,
+        name: &str,
+    ) -> RequestSpan {
+        if !crate::state::is_recording() {
+            return RequestSpan::NONE;
+        }
+        let fields = match grpc {
+            Some(method) => grpc::of_server(request, method),
+            None => names::of_server(request, name),
+        };
+        if let Some(around) = Around::find(remote.as_ref()) {
+            return RequestSpan::around(around, &fields);
+        }
+        let parent = remote.map(|remote| remote.parent);
+        RequestSpan::Own(DirectSpan::of_request(self.location, source::SERVER, parent, &fields))
+    }
+}
+
 impl<S, B, R> Service<Request<B>> for ServerService<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
+    R: Body,
 {
-    type Response = S::Response;
+    type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
     type Future = ServerFuture<S::Future>;
 
@@ -63,27 +104,33 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> ServerFuture<S::Future> {
+    fn call(&mut self, #[allow(unused_mut)] mut request: Request<B>) -> ServerFuture<S::Future> {
         let remote = extract(request.headers());
-        let original = request.method().clone();
-        // The name must have few values: the method alone, as long as no route is known.
-        let (name, method) = names::method(&original);
-        let fields = [
-            ("otel.name", FieldValue::from(name)),
-            ("otel.kind", FieldValue::from("server")),
-            ("http.request.method", FieldValue::from(method)),
-            ("url.path", FieldValue::from(request.uri().path())),
-        ];
+        let recording = crate::state::is_recording();
+        let grpc = recording.then(|| grpc::method(&request)).flatten();
+        let name = match grpc {
+            Some(method) => Cow::from(method),
+            None if recording => names::name(&request),
+            None => Cow::from(""),
+        };
         let carried = remote.as_ref().and_then(Remote::carried);
-        let parent = remote.map(|remote| remote.parent);
-        let span = DirectSpan::of_request(self.location, source::SERVER, parent, &fields);
-        if name != method {
-            span.record("http.request.method_original", original.as_str().into());
+        let span = self.span(&request, remote, grpc, &name);
+        let name = grpc.map_or(name, |method| grpc::task_name(method).into()).into_owned();
+        let grpc = grpc.filter(|_| span.is_recorded()).map(Box::from);
+        let is_head = request.method() == Method::HEAD;
+        #[cfg(feature = "tower-http")]
+        if span.is_recorded() {
+            request.extensions_mut().insert(super::make_span::Served);
         }
-        let birth =
-            Birth { kind: task_kind::REQUEST, name, location: self.location, detached: false, on: None };
         let inner = span.as_current(|| self.inner.call(request));
-        let spanned = Spanned { inner: Some(inner), span, _carried: carried };
+        let spanned = Spanned { inner: Some(inner), is_head, grpc, span, carried };
+        let birth = Birth {
+            kind: task_kind::REQUEST,
+            name: &name,
+            location: self.location,
+            detached: false,
+            on: None,
+        };
         ServerFuture { inner: Recorded::unborn(spanned, birth, None) }
     }
 }
@@ -99,22 +146,26 @@ pin_project! {
 impl<F, R, E> Future for ServerFuture<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
+    R: Body,
 {
-    type Output = F::Output;
+    type Output = Result<Response<ResponseBody<R>>, E>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().inner.poll(cx)
     }
 }
 
 pin_project! {
-    /// Enters the server span at each poll, and records what the response says.
+    /// Enters the server span at each poll, records what the response says, and gives the span to its body.
     struct Spanned<F> {
         // Dropped within the span, as soon as it is over.
         #[pin]
         inner: Option<F>,
-        span: DirectSpan,
-        _carried: Option<Carried>,
+        is_head: bool,
+        // The method, until it is told.
+        grpc: Option<Box<str>>,
+        span: RequestSpan,
+        carried: Option<Carried>,
     }
 
     impl<F> PinnedDrop for Spanned<F> {
@@ -122,6 +173,9 @@ pin_project! {
             let mut this = this.project();
             if this.inner.is_some() {
                 this.span.cancelled();
+                if let Some(method) = this.grpc.take() {
+                    grpc::record_method(this.span, &method, None);
+                }
                 let _entered = this.span.enter();
                 this.inner.set(None);
             }
@@ -132,28 +186,38 @@ pin_project! {
 impl<F, R, E> Future for Spanned<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
+    R: Body,
 {
-    type Output = F::Output;
+    type Output = Result<Response<ResponseBody<R>>, E>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let Some(inner) = this.inner.as_mut().as_pin_mut() else { panic!("polled after it was over") };
         let entered = this.span.enter();
         let result = ready!(inner.poll(cx));
         this.inner.set(None);
         drop(entered);
-        if this.span.is_recorded() {
-            match &result {
-                Ok(response) => {
-                    let status = response.status();
-                    this.span.record("http.response.status_code", status.as_u16().into());
-                    if status.is_server_error() {
-                        this.span.mark(flags::ERROR);
-                    }
-                }
-                Err(_) => this.span.mark(flags::ERROR),
-            }
+        let span = std::mem::replace(this.span, RequestSpan::NONE);
+        let grpc = this.grpc.take();
+        if let Some(method) = &grpc {
+            grpc::record_method(&span, method, result.as_ref().ok().map(Response::headers));
         }
-        Poll::Ready(result)
+        Poll::Ready(match result {
+            Ok(response) => {
+                let carried = this.carried.take();
+                let rest = if grpc.is_some() {
+                    Rest::of_grpc(span, carried, Side::Server, &response)
+                } else {
+                    let status = response.status();
+                    names::record_status(&span, status, status.is_server_error());
+                    Rest::new(span, carried)
+                };
+                Ok(rest.keep_in(response, *this.is_head))
+            }
+            Err(error) => {
+                names::record_failure(&span, std::any::type_name::<E>());
+                Err(error)
+            }
+        })
     }
 }

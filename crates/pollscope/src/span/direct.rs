@@ -261,6 +261,15 @@ impl DirectSpan {
         Entered { span: self, panicking: std::thread::panicking() }
     }
 
+    /// Enters the span in a task that goes on with it, though it is another one's.
+    #[cfg(feature = "tower")]
+    pub(crate) fn follow(&self) -> Entered<'_> {
+        if let Some(span) = self.open.own() {
+            recorder::with(|r| span.follow(r));
+        }
+        self.enter()
+    }
+
     /// Runs a closure with the span as the current one, counting no time: what is opened in it is below it.
     #[cfg(feature = "tower")]
     pub(crate) fn as_current<R>(&self, run: impl FnOnce() -> R) -> R {
@@ -311,7 +320,7 @@ impl Drop for DirectSpan {
 }
 
 /// What a span that is left now has come to: somebody else's panic may have been under way before.
-fn status_by_panic(before: bool) -> u16 {
+pub(crate) fn status_by_panic(before: bool) -> u16 {
     if std::thread::panicking() && !before { flags::PANICKED | flags::ERROR } else { 0 }
 }
 

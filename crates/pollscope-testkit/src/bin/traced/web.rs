@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -53,6 +53,13 @@ pub async fn run() {
         println!("{path} {}", body(response).await);
     }
 
+    let asked = Request::builder()
+        .method("BREW")
+        .uri(format!("http://{address}/asked?color=blue&sig=secret"))
+        .header("user-agent", "curl/8");
+    let asked = plain.request(asked.body(Empty::new()).expect("a request")).await.expect("an answer");
+    println!("/asked {}", body(asked).await);
+
     // As a client under the layer asks, within a span and outside of any.
     let within = ask(&client, address, "/echo").instrument(tracing::info_span!("caller")).await;
     println!("within {within}");
@@ -77,7 +84,7 @@ async fn ask(client: &ClientService<Http>, address: SocketAddr, path: &str) -> S
     body(client.clone().oneshot(request).await.expect("an answer")).await
 }
 
-async fn body(response: Response<Incoming>) -> String {
+async fn body<B: Body<Data = Bytes, Error = hyper::Error>>(response: Response<B>) -> String {
     let bytes = response.into_body().collect().await.expect("a body").to_bytes();
     String::from_utf8_lossy(&bytes).into_owned()
 }
@@ -98,9 +105,9 @@ async fn serve(listener: TcpListener) {
             let (layered, bare) = (layered.clone(), service.clone());
             async move {
                 if request.uri().path().starts_with("/by-hand") {
-                    bare.oneshot(request).await
+                    bare.oneshot(request).await.map(|response| response.map(BodyExt::boxed))
                 } else {
-                    layered.oneshot(request).await
+                    layered.oneshot(request).await.map(|response| response.map(BodyExt::boxed))
                 }
             }
         });
