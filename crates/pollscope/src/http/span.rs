@@ -8,6 +8,7 @@ use pollscope_wire::record::span as flags;
 use pollscope_wire::sys;
 
 /// A request's span.
+#[cfg_attr(not(feature = "tracing"), expect(clippy::large_enum_variant, reason = "there is none around"))]
 pub(super) enum RequestSpan {
     Own(DirectSpan),
     Around(Around),

@@ -293,8 +293,13 @@ impl DirectSpan {
 
     /// Marks it as dropped before its end, unless a panic tells more.
     pub(crate) fn cancelled(&self) {
-        if !self.open.has(flags::PANICKED) {
-            self.open.mark(flags::CANCELLED);
+        match &self.open {
+            Opened::Own(span) => span.cancelled(),
+            other => {
+                if !other.has(flags::PANICKED) {
+                    other.mark(flags::CANCELLED);
+                }
+            }
         }
     }
 
