@@ -148,6 +148,7 @@ fn span(of: &TraceSpan) -> Json {
         "status": status,
         "unfinished": span.unfinished,
         "cancelled": span.cancelled,
+        "detached": span.detached,
         "task": span.task.map(|task| task.0),
         "attributes": attributes(&span.attributes),
         "events": span.events.iter().map(|event| json!({

@@ -194,6 +194,7 @@ impl Converter<'_> {
             polls: raw.polls,
             status,
             cancelled: raw.flags & flags::CANCELLED != 0,
+            detached: raw.flags & flags::DETACHED != 0,
             estimated: raw.flags & flags::ESTIMATED != 0,
             attributes: raw.attributes,
             dropped_attributes: raw.dropped,

@@ -300,6 +300,7 @@ fn a_span_is_told_with_all_its_attributes_events_and_links() {
             polls: 3,
             status: Status::Error,
             cancelled: false,
+            detached: false,
             estimated: true,
             attributes: 2,
             dropped_attributes: 1,

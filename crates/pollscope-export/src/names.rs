@@ -26,6 +26,8 @@ pub const TASK_ID: &str = "pollscope.task.id";
 pub const HELD: &str = "pollscope.held_ns";
 /// The span was dropped before it completed.
 pub const CANCELLED: &str = "pollscope.cancelled";
+/// It is a task that went on after its local root had ended.
+pub const DETACHED: &str = "pollscope.detached";
 /// Some of its attributes were lost.
 pub const INCOMPLETE: &str = "pollscope.incomplete";
 /// Its scheduled time is cut or not known.

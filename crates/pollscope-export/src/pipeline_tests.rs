@@ -99,6 +99,7 @@ fn finished(id: u64) -> FinishedSpan {
         task: None,
         held: Nanos(0),
         cancelled: false,
+        detached: false,
         unfinished: false,
         incomplete: false,
         thread: (0, "".into()),

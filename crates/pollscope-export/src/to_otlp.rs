@@ -146,6 +146,7 @@ fn attributes(span: &FinishedSpan) -> Vec<KeyValue> {
         all.add(names::HELD, int(span.held.0));
     }
     all.flag(names::CANCELLED, span.cancelled);
+    all.flag(names::DETACHED, span.detached);
     all.flag(names::INCOMPLETE, span.incomplete);
     all.flag(names::ESTIMATED, span.estimated);
     all.flag(names::UNFINISHED, span.unfinished);

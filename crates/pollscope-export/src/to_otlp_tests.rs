@@ -34,6 +34,7 @@ fn place() -> FinishedSpan {
         task: Some(TaskId(7)),
         held: Nanos(0),
         cancelled: false,
+        detached: false,
         unfinished: false,
         incomplete: false,
         thread: (42, "worker-1".into()),
@@ -126,6 +127,7 @@ fn what_is_not_whole_says_so() {
     let mut cut = place();
     cut.held = Nanos(9);
     cut.cancelled = true;
+    cut.detached = true;
     cut.incomplete = true;
     cut.estimated = true;
     cut.unfinished = true;
@@ -135,7 +137,7 @@ fn what_is_not_whole_says_so() {
     let out = span(&cut).unwrap();
     let told = shown(&out.attributes);
     assert_eq!(told["pollscope.held_ns"], "9");
-    for flag in ["cancelled", "incomplete", "estimated", "unfinished"] {
+    for flag in ["cancelled", "detached", "incomplete", "estimated", "unfinished"] {
         assert_eq!(told[format!("pollscope.{flag}").as_str()], "true");
     }
     assert_eq!(out.dropped_attributes_count, 3, "two beyond the limit, one cut");

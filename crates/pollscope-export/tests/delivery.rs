@@ -42,6 +42,7 @@ fn named(name: String) -> FinishedSpan {
         task: None,
         held: Nanos(0),
         cancelled: false,
+        detached: false,
         unfinished: false,
         incomplete: false,
         thread: (0, "".into()),

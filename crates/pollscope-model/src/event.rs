@@ -420,6 +420,8 @@ pub struct SpanEnd {
     pub status: Status,
     /// Dropped before it completed.
     pub cancelled: bool,
+    /// It is a task that went on after its local root had ended.
+    pub detached: bool,
     /// `scheduled` was cut or could not be known.
     pub estimated: bool,
     /// How many attributes were recorded over its life: fewer seen means that some were lost.

@@ -9,6 +9,7 @@ use crate::spans::{LinkTo, OpenSpan, SpanCounters, Spans, Surroundings};
 use crate::tasks::{FinishedTask, Tasks};
 use crate::threads::{JobKey, Jobs, Tallies, Thread, Threads};
 use crate::time::{Nanos, UnixNanos};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -40,6 +41,11 @@ struct Runtime {
     workers: u32,
     alive: u64,
     age: Nanos,
+}
+
+/// Totals of live tasks, by the spans that they are.
+fn by_span(tasks: &Tasks) -> HashMap<LocalSpanId, TaskTotals> {
+    tasks.live.values().filter_map(|live| Some((live.span()?, live.totals().0))).collect()
 }
 
 /// All that is known of one session.
@@ -173,7 +179,11 @@ impl Session {
         }
         let threads = &self.threads;
         let thread = |id: ThreadId| threads.get(id).map(|thread| (thread.os_id, thread.name.clone()));
-        let around = Surroundings { session: self.id, thread: &thread, task: &|_| None };
+        // Looked up where a task leaves before its end, which is rare.
+        let live = OnceCell::new();
+        let tasks = &self.tasks;
+        let task = |span: LocalSpanId| live.get_or_init(|| by_span(tasks)).get(&span).copied();
+        let around = Surroundings { session: self.id, thread: &thread, task: &task };
         self.spans.end_round(round, &around)
     }
 
@@ -188,12 +198,7 @@ impl Session {
         let thread = |id: ThreadId| threads.get(id).map(|thread| (thread.os_id, thread.name.clone()));
         match self.over() {
             Some((how, at)) if !self.spans.is_empty() => {
-                let of_spans: HashMap<LocalSpanId, TaskTotals> = self
-                    .tasks
-                    .live
-                    .values()
-                    .filter_map(|live| Some((live.span()?, live.totals().0)))
-                    .collect();
+                let of_spans = by_span(&self.tasks);
                 let task = |span: LocalSpanId| of_spans.get(&span).copied();
                 let around = Surroundings { session: self.id, thread: &thread, task: &task };
                 self.spans.end_session(how, at.max(self.last_fact), most, &around)

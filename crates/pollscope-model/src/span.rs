@@ -72,6 +72,8 @@ pub struct FinishedSpan {
     pub held: Nanos,
     /// It was dropped before it completed.
     pub cancelled: bool,
+    /// It is a task that went on after its local root had ended.
+    pub detached: bool,
     /// It was still open when its process died.
     pub unfinished: bool,
     /// Some of its attributes were lost.

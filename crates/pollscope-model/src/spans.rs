@@ -19,6 +19,20 @@ use std::sync::Arc;
 /// For so many rounds a span that has left is known as such: what comes later than this is none of its pieces.
 const ROUNDS_KNOWN: usize = 4;
 
+/// A task that goes on for so long after its local root leaves without its end.
+const DETACHED_AFTER: Nanos = Nanos(1_000_000_000);
+/// Spans between a task and its root that are looked at.
+const DEEPEST: usize = 64;
+
+/// Why a span leaves without an end.
+#[derive(Clone, Copy, Debug)]
+enum Over {
+    /// Its session is over.
+    Session(SessionEnd),
+    /// Its local root is over, and it goes on.
+    Root,
+}
+
 /// What could not be shown, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpanCounters {
@@ -230,6 +244,14 @@ pub(crate) struct Spans {
     /// Open spans that no longer stand in a slot: since which round, and in how many readings of all slots.
     missing: HashMap<LocalSpanId, (u64, u32)>,
     left: [HashSet<LocalSpanId>; ROUNDS_KNOWN],
+    /// Open spans of tasks, by trace.
+    tasks: HashMap<TraceId, Vec<LocalSpanId>>,
+    /// Local roots that have left while tasks of theirs went on: when they ended.
+    roots: VecDeque<(UnixNanos, TraceId, LocalSpanId)>,
+    /// Tasks that went on for so long after their root that they leave now, and when that ended.
+    detaching: Vec<(LocalSpanId, UnixNanos)>,
+    /// Those that have left so. What comes of them is no news.
+    detached: HashSet<LocalSpanId>,
     remembered: HashMap<LocalSpanId, SpanIds>,
     remembered_order: VecDeque<LocalSpanId>,
     pub(crate) counters: SpanCounters,
@@ -247,6 +269,10 @@ impl Spans {
             headless: VecDeque::new(),
             missing: HashMap::new(),
             left: Default::default(),
+            tasks: HashMap::new(),
+            roots: VecDeque::new(),
+            detaching: Vec::new(),
+            detached: HashSet::new(),
             remembered: HashMap::new(),
             remembered_order: VecDeque::new(),
             counters: SpanCounters::default(),
@@ -255,6 +281,9 @@ impl Spans {
 
     /// The span being put together, made if need be; `None` (counted) if it has left or there are too many.
     fn piece(&mut self, span: LocalSpanId, round: u64) -> Option<&mut OpenSpan> {
+        if self.detached.contains(&span) {
+            return None;
+        }
         if !self.open.contains_key(&span) {
             if self.left.iter().any(|left| left.contains(&span)) {
                 self.counters.late += 1;
@@ -297,6 +326,15 @@ impl Spans {
     /// Takes a span out.
     fn take(&mut self, id: LocalSpanId) -> Option<OpenSpan> {
         let span = self.open.remove(&id)?;
+        if let Some(open) = span.opened().filter(|open| open.source == SpanSource::Task)
+            && let Some(ids) = open.ids
+            && let Some(tasks) = self.tasks.get_mut(&ids.trace)
+        {
+            tasks.retain(|task| *task != id);
+            if tasks.is_empty() {
+                self.tasks.remove(&ids.trace);
+            }
+        }
         self.bytes = self.bytes.saturating_sub(span.bytes());
         Some(span)
     }
@@ -307,6 +345,13 @@ impl Spans {
             return;
         }
         self.missing.remove(&open.span);
+        if open.source == SpanSource::Task
+            && let Some(ids) = open.ids
+            && self.open.get(&open.span).is_none_or(|known| known.open.is_none() && known.end.is_none())
+            && !self.detached.contains(&open.span)
+        {
+            self.tasks.entry(ids.trace).or_default().push(open.span);
+        }
         if let Some(span) = self.piece(open.span, round) {
             match &mut span.open {
                 Some(known) => known.ids = known.ids.or(open.ids),
@@ -412,6 +457,8 @@ impl Spans {
         round: u64,
     ) {
         self.slotless = slotless;
+        self.detached.retain(|id| found.contains(id));
+        self.find_detached(began);
         for (id, span) in &self.open {
             let before = span.open.as_ref().is_some_and(|open| open.opened < began);
             let should = before && span.end.is_none() && id.0 & slotless != slotless;
@@ -421,6 +468,54 @@ impl Spans {
                 self.missing.remove(id);
             }
         }
+    }
+
+    /// Finds the tasks that go on although their local root ended a while ago.
+    fn find_detached(&mut self, now: UnixNanos) {
+        while let Some((ended, trace, root)) = self.roots.front().copied() {
+            if now.since(ended) < DETACHED_AFTER {
+                return;
+            }
+            self.roots.pop_front();
+            for id in self.tasks.get(&trace).into_iter().flatten() {
+                let on = self.open.get(id).is_some_and(|span| span.end.is_none());
+                if on && self.is_below(*id, root) {
+                    self.detaching.push((*id, ended));
+                }
+            }
+        }
+    }
+
+    /// Whether a span is below a root of its trace, as far as the spans between are still known.
+    fn is_below(&self, span: LocalSpanId, root: LocalSpanId) -> bool {
+        let mut at = span;
+        for _ in 0..DEEPEST {
+            let Some(open) = self.open.get(&at).and_then(OpenSpan::opened) else { return true };
+            match open.parent {
+                Some(parent) if parent == root => return true,
+                Some(parent) => at = parent,
+                // Another root of this process.
+                None => return false,
+            }
+        }
+        false
+    }
+
+    /// Gives out the tasks that go on, as far as they have come.
+    fn release_detached(&mut self, around: &Surroundings<'_>) -> Vec<FinishedSpan> {
+        let mut finished = Vec::new();
+        for (id, at) in std::mem::take(&mut self.detaching) {
+            let on = self.open.get(&id).is_some_and(|span| span.end.is_none());
+            if on && let Some(span) = self.take(id) {
+                if let Some(ids) = span.known_ids() {
+                    self.remember(id, ids);
+                }
+                self.detached.insert(id);
+                finished.extend(self.finish(span, Some((Over::Root, at)), around));
+            }
+        }
+        self.counters.released += finished.len() as u64;
+        finished
     }
 
     /// Gives up waiting for the ends of spans that are over.
@@ -517,7 +612,9 @@ impl Spans {
                 self.ending.push((since, id));
             }
         }
-        self.release(&ready, None, around)
+        let mut finished = self.release(&ready, None, around);
+        finished.extend(self.release_detached(around));
+        finished
     }
 
     /// Gives out spans, at most so many: the session is over and all of it was read.
@@ -558,7 +655,7 @@ impl Spans {
         }
         ready.sort_unstable();
         ready.truncate(most);
-        self.release(&ready, Some((how, at)), around)
+        self.release(&ready, Some((Over::Session(how), at)), around)
     }
 
     fn forget_headless(&mut self, round: u64) {
@@ -583,7 +680,7 @@ impl Spans {
     fn release(
         &mut self,
         ready: &[LocalSpanId],
-        session: Option<(SessionEnd, UnixNanos)>,
+        over: Option<(Over, UnixNanos)>,
         around: &Surroundings<'_>,
     ) -> Vec<FinishedSpan> {
         // All ids first: spans that leave together may name one another.
@@ -596,7 +693,13 @@ impl Spans {
         for id in ready {
             if let Some(span) = self.take(*id) {
                 self.left[0].insert(*id);
-                finished.extend(self.finish(span, session, around).map(|span| (*id, span)));
+                finished.extend(self.finish(span, over, around).map(|span| (*id, span)));
+            }
+        }
+        for (id, span) in &finished {
+            let root = span.ids.parent.is_none() || span.ids.parent_remote;
+            if root && self.tasks.contains_key(&span.ids.trace) && self.roots.len() < self.limits.open_spans {
+                self.roots.push_back((span.end, span.ids.trace, *id));
             }
         }
         finished.sort_by_key(|(id, span)| (span.end, *id));
@@ -638,7 +741,7 @@ impl Spans {
     fn finish(
         &mut self,
         span: OpenSpan,
-        session: Option<(SessionEnd, UnixNanos)>,
+        over: Option<(Over, UnixNanos)>,
         around: &Surroundings<'_>,
     ) -> Option<FinishedSpan> {
         let mut ids = span.known_ids()?;
@@ -649,18 +752,19 @@ impl Spans {
         {
             ids.parent = Some(parent.span);
         }
-        let times = Times::of(&span, &open, session, around);
+        let times = Times::of(&span, &open, over, around);
         let mut attributes = span.attributes;
         attributes.sort_by_key(|timed| timed.first);
         let (special, attributes) = Special::take(attributes.into_iter().map(|timed| timed.attribute));
         let end = span.end.as_ref();
-        let said = end.map_or(Status::Error, |end| end.status);
+        let detached = matches!(over, Some((Over::Root, _)));
+        let said = end.map_or(if detached { Status::Unset } else { Status::Error }, |end| end.status);
         let (status, mut status_message) = special.status(said, &span.events);
-        let unfinished = end.is_none();
+        let unfinished = end.is_none() && !detached;
         if unfinished {
             status_message = Some(
-                match session {
-                    Some((SessionEnd::Died, _)) => "process died while this span was open",
+                match over {
+                    Some((Over::Session(SessionEnd::Died), _)) => "process died while this span was open",
                     _ => "process ended while this span was open",
                 }
                 .into(),
@@ -686,6 +790,7 @@ impl Spans {
             task: open.task,
             held: end.map_or(Nanos(0), |end| end.closed.since(end.ended)),
             cancelled: end.is_some_and(|end| end.cancelled),
+            detached: detached || end.is_some_and(|end| end.detached),
             unfinished,
             incomplete,
             thread: span.thread.and_then(around.thread).unwrap_or((0, "".into())),
@@ -716,7 +821,7 @@ impl Times {
     fn of(
         span: &OpenSpan,
         open: &SpanOpen,
-        session: Option<(SessionEnd, UnixNanos)>,
+        over: Option<(Over, UnixNanos)>,
         around: &Surroundings<'_>,
     ) -> Times {
         if let Some(end) = &span.end {
@@ -732,9 +837,17 @@ impl Times {
                 estimated: end.estimated || scheduled != end.scheduled,
             };
         }
-        let end = session.map_or(open.opened, |(_, at)| at).max(open.opened);
+        let end = over.map_or(open.opened, |(_, at)| at).max(open.opened);
         let task = (open.source == SpanSource::Task).then(|| (around.task)(span.span)).flatten();
         let totals = task.unwrap_or_default();
+        if let Some((Over::Root, _)) = over {
+            // What it did since then is not told: each share is what is left for it.
+            let duration = end.since(open.opened);
+            let busy = totals.busy.min(duration);
+            let scheduled = totals.scheduled.min(duration - busy);
+            let (idle, polls) = (duration - busy - scheduled, totals.polls);
+            return Times { end, busy, scheduled, idle, polls, estimated: true };
+        }
         Times {
             end,
             busy: totals.busy,

@@ -25,6 +25,7 @@ const LARGEST_RINGS: u64 = 128 << 20;
 /// | `POLLSCOPE_SLOW_POLL_MS` | poll time from which a poll counts as slow | 10 |
 /// | `POLLSCOPE_FILTER` | which `tracing` spans and events are recorded, as `EnvFilter` | `info,tower_http=debug`, libraries off |
 /// | `POLLSCOPE_SPANS` | `join`: beside an OpenTelemetry layer, spans of `tracing` have its ids and its exporter; `export`: the agent exports them; `off`: none are recorded | `join` |
+/// | `POLLSCOPE_MAX_TASK_SPANS` | tasks of one trace that are spans; further ones are counted on their parent, as `pollscope.tasks.unspanned` | 256 |
 /// | `POLLSCOPE_EVENTS` | the level from which `tracing` events that pass the filter are recorded, or `off` | `warn` |
 /// | `OTEL_SERVICE_NAME` | the service's name | `service` of the macro, else `unknown_service:<exe>` |
 /// | `OTEL_RESOURCE_ATTRIBUTES` | more resource attributes, `key=value,..` | none |

@@ -30,6 +30,11 @@ where
     F::Output: Send + 'static,
 {
     fn execute(&self, future: F) {
-        drop(crate::task::Builder::new().name("hyper").detached().spawn_at(future, self.location));
+        drop(
+            crate::task::Builder::new()
+                .name("hyper")
+                .within(crate::task::Within::Nothing)
+                .spawn_at(future, self.location),
+        );
     }
 }

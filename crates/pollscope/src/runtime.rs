@@ -2,7 +2,7 @@
 
 use crate::recorder::{self, KeyPlace, Kind, Recorder, add};
 use crate::state::{self, Global};
-use crate::task::{Birth, Recorded};
+use crate::task::{Birth, Recorded, Within};
 use pollscope_wire::layout::{RowKind, row, runtime as words, words as thread_words};
 use pollscope_wire::record::{kind, task_kind};
 use pollscope_wire::session::Row;
@@ -301,7 +301,7 @@ fn of_main<F: Future>(handle: &Handle, future: F) -> Recorded<F> {
         kind: task_kind::MAIN,
         name: "main",
         location: Location::caller(),
-        detached: false,
+        within: Within::Child,
         on: None,
     };
     Recorded::new(future, birth)

@@ -9,6 +9,7 @@ mod context;
 pub mod direct;
 mod limits;
 mod refer;
+pub(crate) mod roots;
 mod sampler;
 
 pub(crate) use context::Context;
@@ -49,6 +50,8 @@ pub struct RemoteParent {
 /// An open span. It is ended explicitly, by [`OpenSpan::close`] or one of its kin.
 pub(crate) struct OpenSpan {
     open: record::SpanOpen,
+    /// The first span of its trace in this process: itself, if it is that one.
+    root: u64,
     opened: u64,
     slot: Option<(u32, SpanSlot)>,
     trace_high: AtomicU64,
@@ -187,6 +190,9 @@ impl OpenSpan {
         task: u64,
         now: u64,
     ) -> OpenSpan {
+        // What begins after its local root has ended is no part of that trace.
+        let before = parent.filter(|parent| !roots::is_open(parent.root));
+        let parent = if before.is_some() { None } else { parent };
         let session = r.global.session;
         let slot = r.take_span().and_then(|number| Some((number, session.span(number)?)));
         let local = match slot {
@@ -197,6 +203,10 @@ impl OpenSpan {
                 ids::id(WITHOUT_SLOT.fetch_add(1, Ordering::Relaxed) + 1, ids::NO_SLOT)
             }
         };
+        let root = parent.map_or(local, |parent| parent.root);
+        if root == local {
+            roots::open(local);
+        }
         let seed = session.seed();
         let (trace, parent_id, sampled, is_remote) = match (parent, remote) {
             (Some(parent), _) => (parent.trace, parent.span, parent.sampled, false),
@@ -247,8 +257,9 @@ impl OpenSpan {
             });
         }
         r.handle.span.write(kind::SPAN_OPEN, 0, now, &open.encode());
-        OpenSpan {
+        let span = OpenSpan {
             open,
+            root,
             opened: now,
             slot,
             trace_high: AtomicU64::new((trace >> 64) as u64),
@@ -272,7 +283,26 @@ impl OpenSpan {
             dropped: AtomicU32::new(0),
             links: AtomicU32::new(0),
             dropped_links: AtomicU32::new(0),
+        };
+        if let Some(before) = before {
+            span.link(r, before);
         }
+        span
+    }
+
+    /// Opens the span of a task that begins a trace of its own, and links the span that it was spawned in.
+    pub fn open_apart(
+        r: &mut Recorder,
+        from: Context,
+        callsite: u32,
+        name: u32,
+        source: u8,
+        task: u64,
+        now: u64,
+    ) -> OpenSpan {
+        let span = OpenSpan::open_under(r, None, None, callsite, name, source, task, now);
+        span.link(r, from);
+        span
     }
 
     /// Its local id.
@@ -310,6 +340,7 @@ impl OpenSpan {
             span: self.span_id.load(Ordering::Relaxed),
             sampled: self.has(flags::SAMPLED),
             later: self.later.load(Ordering::Relaxed),
+            root: self.root,
         }
     }
 
@@ -647,6 +678,13 @@ impl OpenSpan {
             seq::write(&slot[span::SEQ], || slot[span::ID].store(0, Ordering::Relaxed));
             global.session.spans().give(&[number]);
         }
+        self.close_root();
+    }
+
+    fn close_root(&self) {
+        if self.root == self.open.span {
+            roots::close(self.root);
+        }
     }
 
     /// Ends it with its task.
@@ -674,6 +712,14 @@ impl OpenSpan {
         let duration = ended - self.opened;
         let busy = busy.min(duration);
         let mut bits = self.flags.load(Ordering::Relaxed) as u16 | status;
+        if self.open.source == record::source::TASK && !roots::is_open(self.root) {
+            bits |= flags::DETACHED;
+        }
+        let unspanned = roots::unspanned(self.open.span);
+        if unspanned > 0 {
+            attribute::of_span(r, self, "pollscope.tasks.unspanned", &unspanned.into(), now);
+        }
+        self.close_root();
         let scheduled = if scheduled > duration - busy {
             bits |= flags::ESTIMATED;
             duration - busy

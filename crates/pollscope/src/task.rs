@@ -7,7 +7,7 @@ mod join;
 mod waker;
 mod wrapper;
 
-pub(crate) use self::core::{Birth, Generations, job_key, open_job_span};
+pub(crate) use self::core::{Birth, Generations, Within, job_key, open_job_span};
 pub use join::{AbortHandle, JoinHandle, JoinSet};
 pub(crate) use wrapper::Recorded;
 
@@ -71,7 +71,7 @@ fn wrapped<R>(spawn: impl FnOnce() -> R) -> R {
 #[must_use = "a builder does nothing until it spawns"]
 pub struct Builder<'a> {
     name: &'a str,
-    detached: bool,
+    within: Within,
 }
 
 impl<'a> Builder<'a> {
@@ -86,14 +86,19 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// It does not belong to the trace in which it is spawned: what it opens begins traces of its own.
-    pub fn detached(mut self) -> Self {
-        self.detached = true;
+    /// It begins a trace of its own, with a link to the span in which it is spawned: for work that goes on when
+    /// the request that asked for it is over.
+    pub fn detached(self) -> Self {
+        self.within(Within::Apart)
+    }
+
+    pub(crate) fn within(mut self, within: Within) -> Self {
+        self.within = within;
         self
     }
 
     fn birth(&self, kind: u8, location: &'static Location<'static>) -> Birth<'a> {
-        Birth { kind, name: self.name, location, detached: self.detached, on: None }
+        Birth { kind, name: self.name, location, within: self.within, on: None }
     }
 
     #[track_caller]
@@ -171,7 +176,7 @@ impl<'a> Builder<'a> {
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        let job = crate::thread::Job::queue(self.name, Location::caller(), self.detached);
+        let job = crate::thread::Job::queue(self.name, Location::caller(), self.within);
         JoinHandle::new(wrapped(|| tokio::task::spawn_blocking(move || job.run(run))), 0)
     }
 
@@ -182,7 +187,7 @@ impl<'a> Builder<'a> {
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        let job = crate::thread::Job::queue(self.name, Location::caller(), self.detached);
+        let job = crate::thread::Job::queue(self.name, Location::caller(), self.within);
         JoinHandle::new(wrapped(|| handle.spawn_blocking(move || job.run(run))), 0)
     }
 }
@@ -195,8 +200,13 @@ pub trait FutureExt: Future + Sized {
     /// holds its waker keeps this one.
     #[track_caller]
     fn in_task(self, name: &str) -> InTask<Self> {
-        let birth =
-            Birth { kind: task_kind::WRAPPED, name, location: Location::caller(), detached: false, on: None };
+        let birth = Birth {
+            kind: task_kind::WRAPPED,
+            name,
+            location: Location::caller(),
+            within: Within::Child,
+            on: None,
+        };
         InTask { inner: Recorded::new(self, birth) }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::recorder::{self, Kind, Recorder, add};
 use crate::span::OpenSpan;
-use crate::task::{job_key, open_job_span};
+use crate::task::{Within, job_key, open_job_span};
 use pollscope_wire::layout::row;
 use pollscope_wire::record::{self, kind, outcome, span as span_flags};
 use pollscope_wire::sys;
@@ -127,7 +127,7 @@ where
 /// Runs `run` as a job under a name: its time is recorded, and inside a trace it is a span.
 #[track_caller]
 pub fn job<R>(name: &str, run: impl FnOnce() -> R) -> R {
-    Job::queue(name, Location::caller(), false).run(run)
+    Job::queue(name, Location::caller(), Within::Child).run(run)
 }
 
 /// A job: it waits, is run, and is recorded when it is dropped. One that is dropped unrun was cancelled.
@@ -147,15 +147,16 @@ struct Run {
 }
 
 impl Job {
-    /// A job started here and now. `detached`: in no trace.
-    pub fn queue(name: &str, location: &'static Location<'static>, detached: bool) -> Option<Job> {
+    /// A job started here and now.
+    pub fn queue(name: &str, location: &'static Location<'static>, within: Within) -> Option<Job> {
         crate::span::settle_current();
         recorder::with(|r| {
             let now = sys::tick();
             let key = job_key(r, name, location);
             let parent = r.frame.task;
-            let context = r.entered.last().copied().filter(|_| !detached);
-            let span = context.map(|context| open_job_span(r, name, location, parent, context, now));
+            let context = r.entered.last().copied().filter(|_| within != Within::Nothing);
+            let span =
+                context.map(|context| open_job_span(r, name, location, parent, (context, within), now));
             Job { key, parent, queued: now, span, run: None, outcome: outcome::CANCELLED }
         })
     }

@@ -122,6 +122,7 @@ pub fn end(open: SpanOpen, ended: f64, busy: f64, scheduled: f64) -> SpanEnd {
         polls: 1,
         status: Status::Unset,
         cancelled: false,
+        detached: false,
         estimated: false,
         attributes: 0,
         dropped_attributes: 0,

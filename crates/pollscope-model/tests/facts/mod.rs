@@ -115,6 +115,7 @@ pub fn span_end(open: SpanOpen, ended: u64, attributes: u32) -> SpanEnd {
         polls: 2,
         status: Status::Unset,
         cancelled: false,
+        detached: false,
         estimated: false,
         attributes,
         dropped_attributes: 0,

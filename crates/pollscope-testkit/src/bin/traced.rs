@@ -3,6 +3,8 @@
 
 #[path = "traced/around.rs"]
 mod around;
+#[path = "traced/detached.rs"]
+mod detached;
 #[path = "traced/family.rs"]
 mod family;
 #[path = "traced/fields.rs"]
@@ -53,6 +55,7 @@ fn main() {
             });
         }
         "around" => runtime.block_on(around::run()),
+        "detached" => runtime.block_on(detached::run()),
         "family" => runtime.block_on(family::run()),
         "fields" => fields::run(),
         "grpc" => runtime.block_on(grpc::run()),

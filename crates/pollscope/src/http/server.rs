@@ -8,7 +8,7 @@ use super::names;
 use super::span::RequestSpan;
 use super::state::Carried;
 use crate::span::direct::DirectSpan;
-use crate::task::{Birth, Recorded};
+use crate::task::{Birth, Recorded, Within};
 use http::{Method, Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -128,7 +128,7 @@ where
             kind: task_kind::REQUEST,
             name: &name,
             location: self.location,
-            detached: false,
+            within: Within::Child,
             on: None,
         };
         ServerFuture { inner: Recorded::unborn(spanned, birth, None) }

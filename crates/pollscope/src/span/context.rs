@@ -15,12 +15,15 @@ pub struct Context {
     pub(crate) sampled: bool,
     /// Tracing's id of a span whose ids are not known yet; else 0.
     pub(crate) later: u64,
+    /// The local id of the first span of its trace in this process; 0 if that is not known.
+    pub(crate) root: u64,
 }
 
 /// The current span and task, as [`current`] found them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Current {
     pub(super) local: u64,
+    pub(super) root: u64,
     trace: u128,
     span: u64,
     sampled: bool,
@@ -105,6 +108,7 @@ pub fn current() -> Current {
         let span = r.entered.last();
         Current {
             local: span.map_or(0, |span| span.local),
+            root: span.map_or(0, |span| span.root),
             trace: span.map_or(0, |span| span.trace),
             span: span.map_or(0, |span| span.span),
             sampled: span.is_some_and(|span| span.sampled),

@@ -56,10 +56,7 @@ pub struct DirectSpan {
 }
 
 /// What it is.
-#[cfg_attr(
-    not(feature = "tracing"),
-    expect(clippy::large_enum_variant, reason = "no second allocation a span")
-)]
+#[expect(clippy::large_enum_variant, reason = "no second allocation a span")]
 enum Opened {
     Nothing,
     Own(OpenSpan),

@@ -13,6 +13,8 @@ pub(crate) struct SpanLimits {
     pub events: u32,
     pub links: u32,
     pub event_attributes: u32,
+    /// Tasks of one trace that are spans.
+    pub tasks: u32,
 }
 
 impl SpanLimits {
@@ -38,6 +40,7 @@ impl SpanLimits {
             events: read("OTEL_SPAN_EVENT_COUNT_LIMIT").unwrap_or(128),
             links: read("OTEL_SPAN_LINK_COUNT_LIMIT").unwrap_or(128),
             event_attributes: read("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT").unwrap_or(count),
+            tasks: read("POLLSCOPE_MAX_TASK_SPANS").unwrap_or(256),
         }
     }
 }

@@ -52,7 +52,7 @@ pub trait SpanRef {
 impl SpanRef for Current {
     fn context(&self) -> Option<Context> {
         let (trace, span) = (self.trace_id()?, self.span_id()?);
-        Some(Context { local: self.local, trace, span, sampled: self.sampled(), later: 0 })
+        Some(Context { local: self.local, trace, span, sampled: self.sampled(), later: 0, root: self.root })
     }
 }
 
@@ -94,7 +94,7 @@ impl SpanRef for tracing::span::Id {
 impl SpanRef for crate::http::Remote {
     fn context(&self) -> Option<Context> {
         let RemoteParent { trace, span, sampled } = self.parent;
-        Some(Context { local: 0, trace, span, sampled, later: 0 })
+        Some(Context { local: 0, trace, span, sampled, later: 0, root: 0 })
     }
 
     fn as_parent(&self) -> Parent {

@@ -3,7 +3,7 @@
 //! A [`Task`] lives as long as its future or any of its wakers; its slot is given back when both are gone.
 
 use crate::recorder::{self, KeyPlace, Recorder};
-use crate::span::{Context, OpenSpan};
+use crate::span::{Context, OpenSpan, roots};
 use crate::state::Global;
 use pollscope_wire::ids::{self, ID_MASK};
 use pollscope_wire::layout::{Counter, RowKind, pack, row, task};
@@ -17,6 +17,18 @@ use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use tokio::runtime::Handle;
 
+/// What a task is to the span that it is spawned in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Within {
+    /// A child.
+    #[default]
+    Child,
+    /// The root of a trace of its own, with a link.
+    Apart,
+    /// Nothing.
+    Nothing,
+}
+
 /// What a task is born with.
 #[derive(Clone, Copy)]
 pub(crate) struct Birth<'a> {
@@ -24,7 +36,7 @@ pub(crate) struct Birth<'a> {
     pub kind: u8,
     pub name: &'a str,
     pub location: &'static Location<'static>,
-    pub detached: bool,
+    pub within: Within,
     /// The runtime that it is spawned on, if not the current one.
     pub on: Option<&'a Handle>,
 }
@@ -42,6 +54,8 @@ pub(crate) struct Task {
     pub birth: record::Birth,
     /// The span that it is; apart, since most tasks are none.
     pub span: Option<Box<OpenSpan>>,
+    /// The span that it belongs to without being one.
+    pub under: Option<Box<Context>>,
 }
 
 impl Task {
@@ -80,11 +94,20 @@ impl Task {
         };
         let key = task_key::<F>(r, birth, runtime);
         let is_task_span = matches!(birth.kind, task_kind::SPAWNED | task_kind::LOCAL | task_kind::WRAPPED);
-        let parent_span = r.entered.last().copied().filter(|_| !birth.detached);
-        let span = match span {
-            Some(span) => Some(span),
-            None if is_task_span => parent_span.map(|parent| open_task_span(r, birth, id, parent, now)),
-            None => None,
+        let parent_span = r.entered.last().copied().filter(|_| birth.within != Within::Nothing);
+        let mut under = None;
+        let span = match (span, parent_span) {
+            (None, Some(parent)) if is_task_span => {
+                let most = r.global.traces.limits.tasks;
+                if birth.within == Within::Apart || roots::admit_task(parent.root, most) {
+                    Some(open_task_span(r, birth, id, parent, now))
+                } else {
+                    roots::count_unspanned(parent.local);
+                    under = Some(Box::new(parent));
+                    None
+                }
+            }
+            (span, _) => span,
         };
         let told = record::Birth {
             task: id,
@@ -128,6 +151,7 @@ impl Task {
             first: OnceLock::new(),
             birth: told,
             span: span.map(Box::new),
+            under,
         }
     }
 }
@@ -246,13 +270,16 @@ fn open_named_span(
     location: &'static Location<'static>,
     task: u64,
     source: u8,
-    parent: Context,
+    (parent, within): (Context, Within),
     now: u64,
 ) -> OpenSpan {
     let callsite = r.callsite(location as *const _ as usize, |global| location_callsite(global, location));
     let name = if name.is_empty() { default_name(source) } else { name };
     let name = r.global.session.string(name);
-    OpenSpan::open(r, parent, callsite, name, source, task, now)
+    match within {
+        Within::Apart => OpenSpan::open_apart(r, parent, callsite, name, source, task, now),
+        _ => OpenSpan::open(r, parent, callsite, name, source, task, now),
+    }
 }
 
 fn default_name(span_source: u8) -> &'static str {
@@ -260,7 +287,7 @@ fn default_name(span_source: u8) -> &'static str {
 }
 
 fn open_task_span(r: &mut Recorder, birth: &Birth<'_>, id: u64, parent: Context, now: u64) -> OpenSpan {
-    open_named_span(r, birth.name, birth.location, id, source::TASK, parent, now)
+    open_named_span(r, birth.name, birth.location, id, source::TASK, (parent, birth.within), now)
 }
 
 /// The span of a job started inside a trace.
@@ -269,8 +296,8 @@ pub(crate) fn open_job_span(
     name: &str,
     location: &'static Location<'static>,
     task: u64,
-    parent: Context,
+    (parent, within): (Context, Within),
     now: u64,
 ) -> OpenSpan {
-    open_named_span(r, name, location, task, source::JOB, parent, now)
+    open_named_span(r, name, location, task, source::JOB, (parent, within), now)
 }

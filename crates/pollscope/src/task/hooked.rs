@@ -5,7 +5,7 @@
 //! here, so that none is counted twice. What terminates without having been spawned (the blocking pool's
 //! closures) is not known here, and ignored.
 
-use super::core::{Birth, Task};
+use super::core::{Birth, Task, Within};
 use super::wrapper::{Entered, Life};
 use pollscope_wire::record::{outcome, poll, task_kind};
 use std::cell::Cell;
@@ -67,8 +67,13 @@ fn spawned(meta: &TaskMeta<'_>) {
     if WRAPPED.try_with(Cell::get).unwrap_or(false) {
         return;
     }
-    let birth =
-        Birth { kind: task_kind::HOOKED, name: "", location: meta.spawned_at(), detached: true, on: None };
+    let birth = Birth {
+        kind: task_kind::HOOKED,
+        name: "",
+        location: meta.spawned_at(),
+        within: Within::Nothing,
+        on: None,
+    };
     if let Some(task) = Task::begin::<UnknownFuture>(&birth) {
         shard(meta.id()).insert(meta.id(), Hooked { life: Life::new(task), entered: None });
     }

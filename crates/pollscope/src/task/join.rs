@@ -193,7 +193,7 @@ impl<T: 'static> JoinSet<T> {
         F: FnOnce() -> T + Send + 'static,
         T: Send,
     {
-        let job = crate::thread::Job::queue("", std::panic::Location::caller(), false);
+        let job = crate::thread::Job::queue("", std::panic::Location::caller(), crate::task::Within::Child);
         wrapped(|| self.inner.spawn_blocking(move || job.run(run)))
     }
 

@@ -5,7 +5,7 @@
 //! that poll began, clamped into [b, start]: idle += w - b, scheduled += start - w, busy += end - start. So
 //! busy + scheduled + idle is the time from birth to end, to the tick.
 
-use super::core::{Birth, Task};
+use super::core::{Birth, Task, Within};
 use super::waker::{self, Half};
 use crate::recorder::{self, Frame, Recorder, add};
 use crate::span::OpenSpan;
@@ -109,7 +109,7 @@ impl<F: Future> Future for Recorded<F> {
         let mut this = self.project();
         if let Some(unborn) = this.unborn.take() {
             let Unborn { kind, name, location, span } = *unborn;
-            let birth = Birth { kind, name: &name, location, detached: false, on: None };
+            let birth = Birth { kind, name: &name, location, within: Within::Child, on: None };
             *this.life = Task::begin_with::<F>(&birth, span).map(Life::new);
         }
         let inner = this.inner.as_mut().as_pin_mut();
@@ -233,7 +233,8 @@ impl Life {
         self.totals.scheduled += start - w;
         let scheduled_total = self.totals.scheduled;
         let (task_id, born) = (self.task.id, self.task.birth.born);
-        let span = self.task.span.as_deref().map(OpenSpan::context);
+        let span =
+            self.task.span.as_deref().map(OpenSpan::context).or_else(|| self.task.under.as_deref().copied());
         let saved = recorder::with(|r| {
             let saved = r.frame;
             r.frame = Frame {
