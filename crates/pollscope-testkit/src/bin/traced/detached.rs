@@ -17,9 +17,9 @@ pub async fn run() {
                 .expect("it ends");
         });
         has_begun.await.expect("the task sends");
-        task
+        (task,)
     };
-    let task = request.instrument(info_span!("request")).await;
+    let (task,) = request.instrument(info_span!("request")).await;
     over.send(()).expect("the task waits");
     task.await.expect("it ends");
 
