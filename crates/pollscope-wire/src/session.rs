@@ -11,8 +11,8 @@ pub use pool::Pool;
 pub use threads::{Registration, ThreadHandle};
 
 use crate::layout::{
-    ABI_MAJOR, ABI_MINOR, BLOCK_BYTES, CONTROL_BYTES, ChunkKind, Counter, ENDIAN_TAG, HEADER_BYTES, MAGIC,
-    SECTIONS, Section, State, chunk, header, module, pack, row, runtime, section, span, task,
+    ABI_MAJOR, ABI_MINOR, CONTROL_BYTES, ChunkKind, Counter, ENDIAN_TAG, HEADER_BYTES, MAGIC, SECTIONS,
+    Section, State, chunk, header, module, pack, row, runtime, section, span, task,
 };
 use crate::modules::{LONGEST_BUILD_ID, Module};
 use crate::table::{CallsiteDef, KeyDef, Tables, store_bytes};
@@ -58,8 +58,8 @@ pub struct Options {
     pub max_rows: u32,
     /// Threads at most.
     pub max_threads: u32,
-    /// Bytes of rings for each worker: [`place::worker_ring_bytes`].
-    pub worker_ring_bytes: u64,
+    /// How large rings may be.
+    pub rings: place::RingSizes,
     /// Poll time above which a poll counts as slow, ns.
     pub slow_poll_ns: u64,
     /// Resource attributes.
@@ -142,7 +142,7 @@ pub struct Session {
     mode: u32,
     max_rows: u32,
     max_threads: u32,
-    worker_ring_bytes: u64,
+    rings: place::RingSizes,
     control: Control,
     tasks: Pool,
     spans: Pool,
@@ -204,7 +204,7 @@ impl Session {
         control.set(header::PID, pack(std::process::id(), sys::uid()));
         control.set(header::PROCESS_START, sys::process_start(std::process::id()));
         control.set(header::SLOW_POLL_NS, options.slow_poll_ns);
-        control.set(header::WORKER_RING_BYTES, options.worker_ring_bytes);
+        control.set(header::WORKER_RING_BYTES, options.rings.worker);
         control.set(header::SEED, seed);
         control.words[header::MAGIC].store(MAGIC, Ordering::Release);
 
@@ -217,7 +217,7 @@ impl Session {
             mode,
             max_rows: options.max_rows,
             max_threads: options.max_threads.min(crate::layout::MAX_THREADS as u32),
-            worker_ring_bytes: options.worker_ring_bytes.max(8 * BLOCK_BYTES),
+            rings: options.rings,
             control,
             tasks: Pool::new(ChunkKind::Tasks, options.max_tasks),
             spans: Pool::new(ChunkKind::Spans, options.max_tasks),

@@ -34,7 +34,7 @@ impl Place {
             max_tasks: 10_000,
             max_rows: 100,
             max_threads: 16,
-            worker_ring_bytes: 64 << 10,
+            rings: pollscope_wire::place::RingSizes::fixed(64 << 10),
             slow_poll_ns: 10_000_000,
             resource: vec![("service.name".into(), InfoValue::Str("till".into()))],
             facts: Vec::new(),
@@ -114,6 +114,33 @@ fn more_threads_than_slots_are_refused_and_counted() {
     assert_eq!(session.counted(Counter::ThreadsRefused), 1);
     live.into_iter().for_each(|thread| session.retire(thread));
     assert!(session.register(&OTHER).is_some());
+}
+
+#[test]
+fn rings_stay_within_their_budget_and_workers_within_theirs() {
+    let place = Place::new("budget");
+    let rings = pollscope_wire::place::RingSizes { worker: 1 << 20, budget: 4 << 20 };
+    let options = Options { rings, max_threads: 1024, ..place.options() };
+    let session = Session::create(&options).unwrap();
+    let worker = Registration { kind: Registration::WORKER, ..OTHER };
+    let fill = |kind| std::iter::from_fn(|| session.register(kind)).count();
+    // None takes what the other kind's are to have.
+    let (others, workers) = (fill(&OTHER), fill(&worker));
+    assert!(others > 50 && workers > 20, "{others} others, {workers} workers");
+    assert!(session.counted(Counter::ThreadsRefused) == 2 && session.counted(Counter::FilesRefused) == 0);
+    let files = SessionFiles::open(session.dir()).unwrap();
+    let sizes = |range: std::ops::Range<usize>| -> Vec<u64> {
+        let slots = range.map(|slot| files.thread(slot as u64).unwrap());
+        slots.map(|slot| slot.rings.iter().map(|ring| ring.blocks * 4096).sum()).collect()
+    };
+    for sizes in [sizes(0..others), sizes(others..others + workers)] {
+        assert!(sizes.is_sorted_by(|a, b| a >= b) && *sizes.last().unwrap() >= 48 << 10, "{sizes:?}");
+        assert!(sizes.iter().sum::<u64>() <= rings.budget, "{sizes:?}");
+    }
+    let names = fs::read_dir(session.dir()).unwrap().flatten();
+    let names = names.filter(|entry| entry.file_name().to_string_lossy().starts_with("rings-"));
+    let bytes: u64 = names.map(|entry| entry.metadata().unwrap().len()).sum();
+    assert!(bytes <= 2 * rings.budget, "{bytes}");
 }
 
 #[test]
