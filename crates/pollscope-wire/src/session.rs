@@ -68,6 +68,19 @@ pub struct Options {
     pub facts: Vec<(String, String)>,
 }
 
+/// The resource attribute that names the service.
+const SERVICE_NAME: &str = "service.name";
+
+impl Options {
+    fn service(&self) -> &str {
+        let named = self.resource.iter().find_map(|(key, value)| match value {
+            InfoValue::Str(name) if key == SERVICE_NAME => Some(name.as_str()),
+            _ => None,
+        });
+        named.unwrap_or_default()
+    }
+}
+
 /// `control`, mapped.
 pub struct Control {
     words: &'static [AtomicU64],
@@ -495,27 +508,41 @@ fn random() -> io::Result<u128> {
     Ok(u128::from_le_bytes(bytes).max(1))
 }
 
-/// Removes this uid's own dead sessions below `place`, all but the newest `keep`: so a crash loop without an
-/// agent stays bounded. A directory is dead when its lock is free and no process with its pid and start time
-/// runs here.
-pub fn remove_dead(place: &Path, keep: usize) {
+/// Dead sessions of other services that a starting one leaves, the newest: their names may change with every build.
+const OTHERS_KEPT: usize = 8;
+
+/// Removes dead sessions of this uid below `place`: of the service of this name all but the newest `keep`, so that a
+/// crash loop without an agent stays bounded, of others all but the newest 8. A directory is dead when its lock is
+/// free and no process with its pid and start time runs here.
+pub fn remove_dead(place: &Path, service: &str, keep: usize) {
     remove_unborn(place);
     let Ok(entries) = fs::read_dir(place) else { return };
-    let mut dead: Vec<PathBuf> = entries
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let name = entry.file_name();
-            let name = name.to_str()?;
-            let own = entry.metadata().ok()?.uid() == sys::uid();
-            (own && name.starts_with("s-") && crate::reader::looks_dead(&entry.path())).then(|| entry.path())
-        })
-        .collect();
-    // Names begin with the start time: the newest last.
-    dead.sort();
-    let last = dead.len().saturating_sub(keep);
-    for dir in &dead[..last] {
-        crate::reader::remove(dir);
+    let (mut own, mut others) = (Vec::new(), Vec::new());
+    for entry in entries.flatten() {
+        let is_named = entry.file_name().to_str().is_some_and(|name| name.starts_with("s-"));
+        let of_uid = entry.metadata().is_ok_and(|meta| meta.uid() == sys::uid());
+        if is_named && of_uid && crate::reader::looks_dead(&entry.path()) {
+            let of_service = service_of(&entry.path()).is_some_and(|name| name == service);
+            if of_service { &mut own } else { &mut others }.push(entry.path());
+        }
     }
+    for (mut dead, keep) in [(own, keep), (others, OTHERS_KEPT)] {
+        // Names begin with the start time: the newest last.
+        dead.sort();
+        let last = dead.len().saturating_sub(keep);
+        for dir in &dead[..last] {
+            crate::reader::remove(dir);
+        }
+    }
+}
+
+/// The `service.name` of a session.
+fn service_of(dir: &Path) -> Option<String> {
+    let told = crate::reader::SessionFiles::open(dir).ok()?.info().ok()?;
+    told.into_iter().find_map(|info| match info.value {
+        InfoValue::Str(name) if info.resource && info.key == SERVICE_NAME => Some(name),
+        _ => None,
+    })
 }
 
 /// Removes what services left that died while they made a session: `.new-*` of this uid, over 60 s old, its
@@ -560,8 +587,9 @@ pub fn open_first(
                 place.path.display()
             ));
         }
-        remove_dead(&place.path, 1);
-        match Session::create(&options(place, space)) {
+        let options = options(place, space);
+        remove_dead(&place.path, options.service(), 1);
+        match Session::create(&options) {
             Ok(session) => return Some(session),
             Err(error) => log(format!("cannot make a session in {}: {error}", place.path.display())),
         }

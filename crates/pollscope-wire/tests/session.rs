@@ -304,10 +304,26 @@ fn of_the_dead_the_newest_is_kept_and_the_living_too() {
     }
     let foreign = place.0.join("s-foreign");
     fs::create_dir(&foreign).unwrap();
-    remove_dead(&place.0, 1);
+    remove_dead(&place.0, "till", 1);
     let there: Vec<bool> = sessions.iter().map(|session| session.dir().exists()).collect();
     assert_eq!(there, [false, false, true, true]);
     assert!(foreign.exists(), "what is no session is left alone");
+}
+
+#[test]
+fn of_other_services_the_newest_eight_dead_are_kept() {
+    let place = Place::new("others");
+    for n in 0..12 {
+        // Names carry milliseconds: each a later one.
+        std::thread::sleep(std::time::Duration::from_millis(3));
+        let resource = vec![("service.name".into(), InfoValue::Str(format!("service {n}")))];
+        Session::create(&Options { resource, ..place.options() }).unwrap().end(State::Closed);
+    }
+    place.session().end(State::Closed);
+    remove_dead(&place.0, "till", 1);
+    assert_eq!(files_of(&place.0, "s-"), 9);
+    remove_dead(&place.0, "service 11", 0);
+    assert_eq!(files_of(&place.0, "s-"), 8);
 }
 
 #[test]
@@ -342,7 +358,7 @@ fn what_died_at_birth_is_removed_after_a_minute() {
         let time = std::time::SystemTime::now() - std::time::Duration::from_secs(age);
         fs::File::open(&dir).unwrap().set_modified(time).unwrap();
     }
-    remove_dead(&place.0, 1);
+    remove_dead(&place.0, "till", 1);
     let there = [".new-s-1-1-a", ".new-s-1-1-b", ".new-other"].map(|name| place.0.join(name).exists());
     assert_eq!(there, [false, true, true]);
 }
@@ -397,7 +413,7 @@ fn a_lock_tells_the_living_from_the_killed_and_the_rings_survive() {
     assert_eq!(life(&files), Life::Live);
     let lock = sys::open_in(files.dir(), "lock", false).unwrap();
     assert_eq!(sys::record_lock_holder(&lock).unwrap(), Some(child.id()));
-    remove_dead(&place.0, 0);
+    remove_dead(&place.0, "till", 0);
     assert!(dir.exists(), "the living are not removed");
 
     child.kill().unwrap();
@@ -409,7 +425,7 @@ fn a_lock_tells_the_living_from_the_killed_and_the_rings_survive() {
     let mut source = files.ring(0, RingKind::Poll, ring).unwrap();
     let batch = reader.read(&mut source, |_, _| {}).unwrap();
     assert_eq!(batch.read[2], 1001, "its records, and the one that names the thread");
-    remove_dead(&place.0, 0);
+    remove_dead(&place.0, "till", 0);
     assert!(!dir.exists());
 }
 
