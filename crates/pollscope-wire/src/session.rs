@@ -567,6 +567,25 @@ fn remove_unborn(place: &Path) {
     }
 }
 
+/// The session that another copy of this crate records for this process: one whose files are mapped here, made by
+/// this pid, and not closed. What was mapped before `exec` is gone, and what a parent mapped bears its pid.
+pub fn of_another_copy() -> Option<PathBuf> {
+    let maps = fs::read_to_string("/proc/self/maps").ok()?;
+    let pid = std::process::id().to_string();
+    let mut dirs = maps.lines().filter_map(|line| Path::new(&line[line.find('/')?..]).parent());
+    let open = dirs.find(|dir| {
+        let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let mut parts = name.split('-');
+        if parts.next() != Some("s") || parts.nth(1) != Some(&*pid) || parts.count() != 1 {
+            return false;
+        }
+        // One that this version cannot read counts as open.
+        let header = crate::reader::SessionFiles::open(dir).and_then(|files| files.header());
+        header.map_or(true, |header| header.state == State::Running as u32)
+    });
+    open.map(Path::to_owned)
+}
+
 /// Chooses a place and makes a session there; `log` gets a line for each place that does not serve.
 pub fn open_first(
     places: &[place::Place],

@@ -195,6 +195,13 @@ impl Config {
         if self.off || state::global().is_some() {
             return Guard { owner: false };
         }
+        if let Some(dir) = session::of_another_copy() {
+            say(format_args!(
+                "nothing is recorded by this copy: another copy of pollscope in this process records in {};                  `cargo tree -d` shows why there are two",
+                dir.display()
+            ));
+            return Guard { owner: false };
+        }
         set_spans(self.spans.unwrap_or_default());
         let workers = std::thread::available_parallelism().map_or(1, |n| n.get());
         let mut reasons = Vec::new();
