@@ -5,7 +5,7 @@ use crate::observe::Observed;
 use crate::settings;
 use crate::show;
 use anyhow::Result;
-use pollscope_collect::{SessionStatus, State};
+use pollscope_collect::{Rings, SessionStatus, State};
 use pollscope_model::event::SessionInfo;
 use pollscope_model::text::clean;
 use pollscope_wire::reader::{OpenError, SessionFiles};
@@ -142,11 +142,10 @@ fn sessions(observed: &Observed) -> Vec<Check> {
 fn session(observed: &Observed, status: &SessionStatus) -> Vec<Check> {
     let service = status.info.service();
     let mut checks = Vec::new();
-    let rings = status.worker_ring_bytes >> 10;
     match status.state {
         State::Live => checks.push(check(
             Level::Ok,
-            format!("{service} (pid {}): live, {rings} KiB of rings a worker", status.info.pid),
+            format!("{service} (pid {}): live, {}", status.info.pid, rings(status)),
             None,
         )),
         State::Over(_) => checks.push(check(
@@ -201,6 +200,17 @@ fn session(observed: &Observed, status: &SessionStatus) -> Vec<Check> {
     }
     checks.extend(line_tables(service, status));
     checks
+}
+
+/// How large its rings are: those who came later may have less.
+fn rings(status: &SessionStatus) -> String {
+    let Rings { least, most, all } = status.rings;
+    let workers = match (least >> 10, most >> 10) {
+        (0, _) => format!("{} KiB of rings a worker at most", status.worker_ring_bytes >> 10),
+        (least, most) if least == most => format!("{most} KiB of rings a worker"),
+        (least, most) => format!("{least} to {most} KiB of rings a worker"),
+    };
+    format!("{workers}, {} KiB in all; {} KiB of files", all >> 10, status.bytes >> 10)
 }
 
 /// The cheapest steps first.

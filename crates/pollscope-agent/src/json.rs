@@ -64,6 +64,7 @@ fn session(observed: &Observed, status: &SessionStatus) -> Json {
         "vanished": model.map_or(0, vanished),
         "bytes": status.bytes,
         "worker_ring_bytes": status.worker_ring_bytes,
+        "rings": { "least": status.rings.least, "most": status.rings.most, "all": status.rings.all },
     })
 }
 

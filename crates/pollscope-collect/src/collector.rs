@@ -87,12 +87,25 @@ pub struct SessionStatus {
     pub refused: Vec<(&'static str, u64)>,
     /// Bytes of its files.
     pub bytes: u64,
-    /// Bytes of rings for each worker.
+    /// Bytes of rings for a worker, at most.
     pub worker_ring_bytes: u64,
+    /// Rings as they were cut.
+    pub rings: Rings,
     /// The clock: 1 CLOCK_MONOTONIC, 2 TSC, 3 cntvct.
     pub clock: u32,
     /// Length over which the tick's rate was measured, ns; 0: not measured.
     pub clock_measured: u64,
+}
+
+/// Bytes of a session's rings, but those of samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rings {
+    /// Of the live worker that has least; 0: there is none.
+    pub least: u64,
+    /// Of the live worker that has most.
+    pub most: u64,
+    /// Of all threads that are recorded, or were and left theirs to the next.
+    pub all: u64,
 }
 
 /// Who exports a session.
@@ -335,6 +348,7 @@ impl Collector {
                 refused: followed.refused().filter(|(_, n)| *n > 0).collect(),
                 bytes: bytes_of(followed.files.path()),
                 worker_ring_bytes: followed.header.worker_ring_bytes,
+                rings: followed.rings(),
                 clock: followed.header.clock,
                 clock_measured: followed.clock_measured(),
             })

@@ -15,7 +15,7 @@ mod text;
 mod watch;
 
 pub use clock::ClockLine;
-pub use collector::{Claim, Collector, Notice, Options, Round, SessionStatus, Start};
+pub use collector::{Claim, Collector, Notice, Options, Rings, Round, SessionStatus, Start};
 pub use session::{Positions, SessionPositions, State};
 pub use summary::{Summary, read_everything};
 pub use watch::ThreadNow;

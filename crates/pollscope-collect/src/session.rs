@@ -1,6 +1,7 @@
 //! One session being followed: its rings, slots and words, and where in them we are.
 
 use crate::clock::{ClockLine, Piece};
+use crate::collector::Rings;
 use crate::convert::{Converter, ids_of, kind_of_thread, waker};
 use crate::exported::Exported;
 use crate::names::Names;
@@ -21,7 +22,7 @@ use pollscope_wire::reader::{
 use pollscope_wire::record::{self, SpanIds};
 use pollscope_wire::ring::{RingReader, Totals};
 use pollscope_wire::seq::TRIES;
-use pollscope_wire::session::InfoValue;
+use pollscope_wire::session::{InfoValue, Registration};
 use pollscope_wire::sys;
 use std::collections::HashMap;
 use std::io;
@@ -275,6 +276,22 @@ impl Followed {
         }
         self.counters(sink);
         passed
+    }
+
+    /// Bytes of its rings.
+    pub fn rings(&self) -> Rings {
+        let mut rings = Rings::default();
+        for slot in 0..self.files.used(Section::Threads).unwrap_or(0) {
+            let Ok(thread) = self.files.thread(slot) else { continue };
+            let blocks = FOLLOWED.map(|which| thread.rings[which as usize].blocks);
+            let bytes = blocks.into_iter().fold(0, u64::saturating_add).saturating_mul(BLOCK_BYTES);
+            rings.all = rings.all.saturating_add(bytes);
+            if thread.live && thread.kind == Registration::WORKER {
+                rings.least = if rings.least == 0 { bytes } else { rings.least.min(bytes) };
+                rings.most = rings.most.max(bytes);
+            }
+        }
+        rings
     }
 
     /// Tells once what was left at the start. It is nobody's in particular: thread 0.

@@ -38,6 +38,34 @@ fn at_any_moment_all_that_was_written_can_be_read() {
     println!("{polling} polls under way and {open} open spans at {KILLS} kills");
 }
 
+/// A crash loop that nobody watches: what is left of it stays small, and another service's session is not its to
+/// remove.
+#[test]
+fn fifty_kills_in_a_row_leave_two_sessions_at_most() {
+    let _alone = alone();
+    let place = Place::new();
+    let start = |arguments: &[&str], environment: &[(&str, &str)]| {
+        let mut service = Service::start_with(env!("CARGO_BIN_EXE_scripted"), &place, arguments, environment);
+        service.ready();
+        service
+    };
+    start(&["stuck"], &[("OTEL_SERVICE_NAME", "other")]).kill();
+    let other = place.sessions();
+    for kill in 0..50 {
+        let mut service = start(&["busy"], &[]);
+        let sessions = place.sessions();
+        assert!(sessions.len() <= 1 + 2 && sessions.starts_with(&other), "kill {kill}: {sessions:?}");
+        service.kill();
+    }
+    let sessions = place.sessions();
+    assert_eq!(sessions.len(), 1 + 2, "the newest dead one was kept: {sessions:?}");
+    let left = std::fs::read_dir(place.path()).unwrap().count();
+    assert_eq!(left, sessions.len(), "nothing else is left");
+    for session in &sessions {
+        assert!(pollscope_wire::reader::swallow(session).expect("it is a session").records > 0);
+    }
+}
+
 /// Whether tasks were being polled; each must have its name.
 fn polled(facts: &[Event], kill: u64) -> u64 {
     let mut names: BTreeMap<TaskId, Option<&str>> = BTreeMap::new();

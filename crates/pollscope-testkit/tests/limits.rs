@@ -5,6 +5,7 @@ mod common;
 use common::facts::{alone, facts, sums_are_lifetimes};
 use pollscope_model::event::Event;
 use pollscope_testkit::{Place, Service};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -142,6 +143,42 @@ fn a_file_system_that_fills_up() {
             let named = counted.iter().find(|(name, _)| line.contains(&format!("counted as {name}")));
             assert!(named.is_some_and(|(_, count)| *count > 0), "{size}: {line}: {counted:?}");
         }
+    }
+}
+
+/// Docker gives /dev/shm 64 MiB, and a runtime may have many more workers than the machine has processors.
+#[test]
+fn many_workers_share_a_quarter_of_the_room() {
+    let _alone = alone();
+    for workers in [2, 16, 32, 64] {
+        let place = Place::new();
+        let Some(mounted) = Mounted::new(&place, "size=64m") else { return };
+        let dir = mounted.0.to_str().unwrap();
+        let arguments = ["wide", &workers.to_string()];
+        let mut service = Service::start_heard(SCRIPTED, &place, &arguments, &[("POLLSCOPE_DIR", dir)]);
+        service.ready();
+        let options = pollscope_collect::Options { dirs: vec![mounted.0.clone()], ..Default::default() };
+        let mut collector = pollscope_collect::Collector::new(options);
+        collector.discover();
+        let mut polled_on = BTreeSet::new();
+        collector.round(&mut |_, event| {
+            if let Event::Polled(poll) = event {
+                polled_on.insert(poll.thread);
+            }
+        });
+        let status = collector.sessions().remove(0);
+        assert_eq!(status.refused, [], "{workers} workers");
+        assert!(polled_on.len() >= workers, "{} of {workers} workers recorded", polled_on.len());
+        let rings = status.rings;
+        assert!(rings.least >= 32 << 10 && rings.most >= 512 << 10, "{workers} workers: {rings:?}");
+        let files = std::fs::read_dir(&status.dir).unwrap().flatten();
+        let files = files.filter(|file| file.file_name().to_string_lossy().starts_with("rings-"));
+        let bytes: u64 = files.map(|file| file.metadata().unwrap().len()).sum();
+        // And what is left in the last file.
+        assert!(rings.all <= 16 << 20 && bytes <= 17 << 20, "{workers} workers: {rings:?}, {bytes}");
+        println!("{workers} workers: {rings:?}, {bytes} bytes of files");
+        let (status, heard) = service.finish_heard();
+        assert!(status.success() && !heard.contains("pollscope: "), "{workers} workers: {heard}");
     }
 }
 

@@ -75,7 +75,7 @@ pub mod header {
     pub const END_TICK: usize = 11;
     /// Poll time above which a poll counts as slow, in ns.
     pub const SLOW_POLL_NS: usize = 12;
-    /// Bytes of rings for each worker.
+    /// Bytes of rings for a worker, at most.
     pub const WORKER_RING_BYTES: usize = 13;
     /// Section descriptors that follow.
     pub const SECTIONS: usize = 14;

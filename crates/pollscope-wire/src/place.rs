@@ -92,11 +92,46 @@ pub fn memory_limit() -> Option<u64> {
         .min()
 }
 
-/// Bytes of rings for each worker: what all workers take is at most a quarter of the free space and 5 % of the
-/// memory limit, shared evenly, each between 256 KiB and 4 MiB.
-pub fn worker_ring_bytes(space: sys::Space, memory_limit: Option<u64>, workers: usize) -> u64 {
-    let all = (space.free / 4).min(memory_limit.map_or(u64::MAX, |limit| limit / 20));
-    (all / workers.max(1) as u64).clamp(256 << 10, 4 << 20) & !8191
+/// How large rings may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingSizes {
+    /// Bytes of a worker's rings at most.
+    pub worker: u64,
+    /// Bytes of the rings of all workers, and main; other threads have as much again.
+    pub budget: u64,
+}
+
+/// Bytes of rings of a thread that is no worker, and the fewest that a worker gets while there is room.
+const SMALL: u64 = 64 << 10;
+/// Bytes of a thread's rings when hardly any budget is left.
+pub const SMALLEST_RING_BYTES: u64 = 32 << 10;
+
+impl RingSizes {
+    /// All workers take at most a quarter of the free space and 5 % of the memory limit. Half of that is for those
+    /// that are expected, and main; each gets at most 4 MiB.
+    pub fn of(space: sys::Space, memory_limit: Option<u64>, workers: usize) -> RingSizes {
+        let budget = (space.free / 4).min(memory_limit.map_or(u64::MAX, |limit| limit / 20));
+        let each = budget / 2 / (workers as u64 + 1);
+        RingSizes { worker: each.clamp(SMALL, 4 << 20) & !8191, budget }
+    }
+
+    /// So many bytes for each worker, whatever it comes to.
+    pub fn fixed(worker: u64) -> RingSizes {
+        RingSizes { worker: worker.max(SMALLEST_RING_BYTES), budget: u64::MAX }
+    }
+
+    /// Bytes of the next worker's rings while so much of the budget is left: of its first half as much as a worker
+    /// may get, of the rest a share of what is left, for nobody knows how many will come.
+    pub fn next_worker(&self, left: u64) -> u64 {
+        let share = left.saturating_sub(self.budget / 2).max(left / 32) & !8191;
+        let least = if left < self.budget / 16 { SMALLEST_RING_BYTES } else { SMALL };
+        share.max(least).min(self.worker)
+    }
+
+    /// Bytes of the next other thread's rings while so much of theirs is left.
+    pub fn next_other(&self, left: u64) -> u64 {
+        if left < self.budget / 2 { SMALLEST_RING_BYTES } else { SMALL }
+    }
 }
 
 #[cfg(test)]
@@ -105,11 +140,28 @@ mod tests {
 
     #[test]
     fn rings_share_a_quarter_of_the_space_within_bounds() {
-        let space = |free| sys::Space { tmpfs: true, free };
-        assert_eq!(worker_ring_bytes(space(1 << 36), None, 8), 4 << 20);
-        assert_eq!(worker_ring_bytes(space(64 << 20), None, 32), 512 << 10);
-        assert_eq!(worker_ring_bytes(space(1 << 20), None, 32), 256 << 10);
-        assert_eq!(worker_ring_bytes(space(1 << 36), Some(80 << 20), 4), 1 << 20);
+        let sizes = |free, limit, workers| RingSizes::of(sys::Space { tmpfs: true, free }, limit, workers);
+        assert_eq!(sizes(1 << 36, None, 8), RingSizes { worker: 4 << 20, budget: 1 << 34 });
+        assert_eq!(sizes(64 << 20, None, 31), RingSizes { worker: 256 << 10, budget: 16 << 20 });
+        assert_eq!(sizes(1 << 20, None, 32), RingSizes { worker: 64 << 10, budget: 256 << 10 });
+        assert_eq!(sizes(1 << 36, Some(80 << 20), 3), RingSizes { worker: 512 << 10, budget: 4 << 20 });
+    }
+
+    #[test]
+    fn whoever_comes_late_gets_less_but_some() {
+        let sizes = RingSizes { worker: 3 << 20, budget: 16 << 20 };
+        let mut left = sizes.budget;
+        let given: Vec<u64> = (0..64)
+            .map(|_| {
+                let bytes = sizes.next_worker(left);
+                left -= bytes;
+                bytes
+            })
+            .collect();
+        assert_eq!(given[..3], [3 << 20, 3 << 20, 2 << 20]);
+        assert!(given.is_sorted_by(|a, b| a >= b) && given[32] > SMALL, "{given:?}");
+        assert!(given[63] >= SMALLEST_RING_BYTES && left >= sizes.budget / 16, "{left}");
+        assert_eq!(RingSizes::fixed(1 << 20).next_worker(u64::MAX - (1 << 40)), 1 << 20);
     }
 
     #[test]

@@ -11,8 +11,8 @@ pub use pool::Pool;
 pub use threads::{Registration, ThreadHandle};
 
 use crate::layout::{
-    ABI_MAJOR, ABI_MINOR, BLOCK_BYTES, CONTROL_BYTES, ChunkKind, Counter, ENDIAN_TAG, HEADER_BYTES, MAGIC,
-    SECTIONS, Section, State, chunk, header, module, pack, row, runtime, section, span, task,
+    ABI_MAJOR, ABI_MINOR, CONTROL_BYTES, ChunkKind, Counter, ENDIAN_TAG, HEADER_BYTES, MAGIC, SECTIONS,
+    Section, State, chunk, header, module, pack, row, runtime, section, span, task,
 };
 use crate::modules::{LONGEST_BUILD_ID, Module};
 use crate::table::{CallsiteDef, KeyDef, Tables, store_bytes};
@@ -58,14 +58,27 @@ pub struct Options {
     pub max_rows: u32,
     /// Threads at most.
     pub max_threads: u32,
-    /// Bytes of rings for each worker: [`place::worker_ring_bytes`].
-    pub worker_ring_bytes: u64,
+    /// How large rings may be.
+    pub rings: place::RingSizes,
     /// Poll time above which a poll counts as slow, ns.
     pub slow_poll_ns: u64,
     /// Resource attributes.
     pub resource: Vec<(String, InfoValue)>,
     /// Facts: exe, host name, container id.
     pub facts: Vec<(String, String)>,
+}
+
+/// The resource attribute that names the service.
+const SERVICE_NAME: &str = "service.name";
+
+impl Options {
+    fn service(&self) -> &str {
+        let named = self.resource.iter().find_map(|(key, value)| match value {
+            InfoValue::Str(name) if key == SERVICE_NAME => Some(name.as_str()),
+            _ => None,
+        });
+        named.unwrap_or_default()
+    }
 }
 
 /// `control`, mapped.
@@ -142,7 +155,7 @@ pub struct Session {
     mode: u32,
     max_rows: u32,
     max_threads: u32,
-    worker_ring_bytes: u64,
+    rings: place::RingSizes,
     control: Control,
     tasks: Pool,
     spans: Pool,
@@ -204,7 +217,7 @@ impl Session {
         control.set(header::PID, pack(std::process::id(), sys::uid()));
         control.set(header::PROCESS_START, sys::process_start(std::process::id()));
         control.set(header::SLOW_POLL_NS, options.slow_poll_ns);
-        control.set(header::WORKER_RING_BYTES, options.worker_ring_bytes);
+        control.set(header::WORKER_RING_BYTES, options.rings.worker);
         control.set(header::SEED, seed);
         control.words[header::MAGIC].store(MAGIC, Ordering::Release);
 
@@ -217,7 +230,7 @@ impl Session {
             mode,
             max_rows: options.max_rows,
             max_threads: options.max_threads.min(crate::layout::MAX_THREADS as u32),
-            worker_ring_bytes: options.worker_ring_bytes.max(8 * BLOCK_BYTES),
+            rings: options.rings,
             control,
             tasks: Pool::new(ChunkKind::Tasks, options.max_tasks),
             spans: Pool::new(ChunkKind::Spans, options.max_tasks),
@@ -495,27 +508,41 @@ fn random() -> io::Result<u128> {
     Ok(u128::from_le_bytes(bytes).max(1))
 }
 
-/// Removes this uid's own dead sessions below `place`, all but the newest `keep`: so a crash loop without an
-/// agent stays bounded. A directory is dead when its lock is free and no process with its pid and start time
-/// runs here.
-pub fn remove_dead(place: &Path, keep: usize) {
+/// Dead sessions of other services that a starting one leaves, the newest: their names may change with every build.
+const OTHERS_KEPT: usize = 8;
+
+/// Removes dead sessions of this uid below `place`: of the service of this name all but the newest `keep`, so that a
+/// crash loop without an agent stays bounded, of others all but the newest 8. A directory is dead when its lock is
+/// free and no process with its pid and start time runs here.
+pub fn remove_dead(place: &Path, service: &str, keep: usize) {
     remove_unborn(place);
     let Ok(entries) = fs::read_dir(place) else { return };
-    let mut dead: Vec<PathBuf> = entries
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let name = entry.file_name();
-            let name = name.to_str()?;
-            let own = entry.metadata().ok()?.uid() == sys::uid();
-            (own && name.starts_with("s-") && crate::reader::looks_dead(&entry.path())).then(|| entry.path())
-        })
-        .collect();
-    // Names begin with the start time: the newest last.
-    dead.sort();
-    let last = dead.len().saturating_sub(keep);
-    for dir in &dead[..last] {
-        crate::reader::remove(dir);
+    let (mut own, mut others) = (Vec::new(), Vec::new());
+    for entry in entries.flatten() {
+        let is_named = entry.file_name().to_str().is_some_and(|name| name.starts_with("s-"));
+        let of_uid = entry.metadata().is_ok_and(|meta| meta.uid() == sys::uid());
+        if is_named && of_uid && crate::reader::looks_dead(&entry.path()) {
+            let of_service = service_of(&entry.path()).is_some_and(|name| name == service);
+            if of_service { &mut own } else { &mut others }.push(entry.path());
+        }
     }
+    for (mut dead, keep) in [(own, keep), (others, OTHERS_KEPT)] {
+        // Names begin with the start time: the newest last.
+        dead.sort();
+        let last = dead.len().saturating_sub(keep);
+        for dir in &dead[..last] {
+            crate::reader::remove(dir);
+        }
+    }
+}
+
+/// The `service.name` of a session.
+fn service_of(dir: &Path) -> Option<String> {
+    let told = crate::reader::SessionFiles::open(dir).ok()?.info().ok()?;
+    told.into_iter().find_map(|info| match info.value {
+        InfoValue::Str(name) if info.resource && info.key == SERVICE_NAME => Some(name),
+        _ => None,
+    })
 }
 
 /// Removes what services left that died while they made a session: `.new-*` of this uid, over 60 s old, its
@@ -540,6 +567,25 @@ fn remove_unborn(place: &Path) {
     }
 }
 
+/// The session that another copy of this crate records for this process: one whose files are mapped here, made by
+/// this pid, and not closed. What was mapped before `exec` is gone, and what a parent mapped bears its pid.
+pub fn of_another_copy() -> Option<PathBuf> {
+    let maps = fs::read_to_string("/proc/self/maps").ok()?;
+    let pid = std::process::id().to_string();
+    let mut dirs = maps.lines().filter_map(|line| Path::new(&line[line.find('/')?..]).parent());
+    let open = dirs.find(|dir| {
+        let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let mut parts = name.split('-');
+        if parts.next() != Some("s") || parts.nth(1) != Some(&*pid) || parts.count() != 1 {
+            return false;
+        }
+        // One that this version cannot read counts as open.
+        let header = crate::reader::SessionFiles::open(dir).and_then(|files| files.header());
+        header.map_or(true, |header| header.state == State::Running as u32)
+    });
+    open.map(Path::to_owned)
+}
+
 /// Chooses a place and makes a session there; `log` gets a line for each place that does not serve.
 pub fn open_first(
     places: &[place::Place],
@@ -560,8 +606,9 @@ pub fn open_first(
                 place.path.display()
             ));
         }
-        remove_dead(&place.path, 1);
-        match Session::create(&options(place, space)) {
+        let options = options(place, space);
+        remove_dead(&place.path, options.service(), 1);
+        match Session::create(&options) {
             Ok(session) => return Some(session),
             Err(error) => log(format!("cannot make a session in {}: {error}", place.path.display())),
         }

@@ -88,7 +88,7 @@ fn real(place: &Path) -> PathBuf {
         max_tasks: 5_000,
         max_rows: 100,
         max_threads: 8,
-        worker_ring_bytes: 64 << 10,
+        rings: pollscope_wire::place::RingSizes::fixed(64 << 10),
         slow_poll_ns: 10_000_000,
         resource: vec![
             ("service.name".into(), InfoValue::Str("till".into())),

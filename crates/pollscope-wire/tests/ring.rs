@@ -482,7 +482,7 @@ fn a_thread_writes_a_million_records_while_another_reads_the_file() {
         max_tasks: 16,
         max_rows: 1,
         max_threads: 4,
-        worker_ring_bytes: 128 << 10,
+        rings: pollscope_wire::place::RingSizes::fixed(128 << 10),
         slow_poll_ns: 1,
         resource: vec![("service.name".into(), InfoValue::Str("race".into()))],
         facts: Vec::new(),

@@ -23,7 +23,7 @@ fn options(place: PathBuf) -> Options {
         max_tasks: 10_000,
         max_rows: 100,
         max_threads: 64,
-        worker_ring_bytes: 64 << 10,
+        rings: pollscope_wire::place::RingSizes::fixed(64 << 10),
         slow_poll_ns: 10_000_000,
         resource: vec![("service.name".into(), InfoValue::Str("till".into()))],
         facts: vec![("exe".into(), "/usr/bin/till".into())],

@@ -34,7 +34,7 @@ impl Place {
             max_tasks: 10_000,
             max_rows: 100,
             max_threads: 16,
-            worker_ring_bytes: 64 << 10,
+            rings: pollscope_wire::place::RingSizes::fixed(64 << 10),
             slow_poll_ns: 10_000_000,
             resource: vec![("service.name".into(), InfoValue::Str("till".into()))],
             facts: Vec::new(),
@@ -114,6 +114,33 @@ fn more_threads_than_slots_are_refused_and_counted() {
     assert_eq!(session.counted(Counter::ThreadsRefused), 1);
     live.into_iter().for_each(|thread| session.retire(thread));
     assert!(session.register(&OTHER).is_some());
+}
+
+#[test]
+fn rings_stay_within_their_budget_and_workers_within_theirs() {
+    let place = Place::new("budget");
+    let rings = pollscope_wire::place::RingSizes { worker: 1 << 20, budget: 4 << 20 };
+    let options = Options { rings, max_threads: 1024, ..place.options() };
+    let session = Session::create(&options).unwrap();
+    let worker = Registration { kind: Registration::WORKER, ..OTHER };
+    let fill = |kind| std::iter::from_fn(|| session.register(kind)).count();
+    // None takes what the other kind's are to have.
+    let (others, workers) = (fill(&OTHER), fill(&worker));
+    assert!(others > 50 && workers > 20, "{others} others, {workers} workers");
+    assert!(session.counted(Counter::ThreadsRefused) == 2 && session.counted(Counter::FilesRefused) == 0);
+    let files = SessionFiles::open(session.dir()).unwrap();
+    let sizes = |range: std::ops::Range<usize>| -> Vec<u64> {
+        let slots = range.map(|slot| files.thread(slot as u64).unwrap());
+        slots.map(|slot| slot.rings.iter().map(|ring| ring.blocks * 4096).sum()).collect()
+    };
+    for sizes in [sizes(0..others), sizes(others..others + workers)] {
+        assert!(sizes.is_sorted_by(|a, b| a >= b) && *sizes.last().unwrap() >= 48 << 10, "{sizes:?}");
+        assert!(sizes.iter().sum::<u64>() <= rings.budget, "{sizes:?}");
+    }
+    let names = fs::read_dir(session.dir()).unwrap().flatten();
+    let names = names.filter(|entry| entry.file_name().to_string_lossy().starts_with("rings-"));
+    let bytes: u64 = names.map(|entry| entry.metadata().unwrap().len()).sum();
+    assert!(bytes <= 2 * rings.budget, "{bytes}");
 }
 
 #[test]
@@ -277,10 +304,26 @@ fn of_the_dead_the_newest_is_kept_and_the_living_too() {
     }
     let foreign = place.0.join("s-foreign");
     fs::create_dir(&foreign).unwrap();
-    remove_dead(&place.0, 1);
+    remove_dead(&place.0, "till", 1);
     let there: Vec<bool> = sessions.iter().map(|session| session.dir().exists()).collect();
     assert_eq!(there, [false, false, true, true]);
     assert!(foreign.exists(), "what is no session is left alone");
+}
+
+#[test]
+fn of_other_services_the_newest_eight_dead_are_kept() {
+    let place = Place::new("others");
+    for n in 0..12 {
+        // Names carry milliseconds: each a later one.
+        std::thread::sleep(std::time::Duration::from_millis(3));
+        let resource = vec![("service.name".into(), InfoValue::Str(format!("service {n}")))];
+        Session::create(&Options { resource, ..place.options() }).unwrap().end(State::Closed);
+    }
+    place.session().end(State::Closed);
+    remove_dead(&place.0, "till", 1);
+    assert_eq!(files_of(&place.0, "s-"), 9);
+    remove_dead(&place.0, "service 11", 0);
+    assert_eq!(files_of(&place.0, "s-"), 8);
 }
 
 #[test]
@@ -315,7 +358,7 @@ fn what_died_at_birth_is_removed_after_a_minute() {
         let time = std::time::SystemTime::now() - std::time::Duration::from_secs(age);
         fs::File::open(&dir).unwrap().set_modified(time).unwrap();
     }
-    remove_dead(&place.0, 1);
+    remove_dead(&place.0, "till", 1);
     let there = [".new-s-1-1-a", ".new-s-1-1-b", ".new-other"].map(|name| place.0.join(name).exists());
     assert_eq!(there, [false, true, true]);
 }
@@ -370,7 +413,7 @@ fn a_lock_tells_the_living_from_the_killed_and_the_rings_survive() {
     assert_eq!(life(&files), Life::Live);
     let lock = sys::open_in(files.dir(), "lock", false).unwrap();
     assert_eq!(sys::record_lock_holder(&lock).unwrap(), Some(child.id()));
-    remove_dead(&place.0, 0);
+    remove_dead(&place.0, "till", 0);
     assert!(dir.exists(), "the living are not removed");
 
     child.kill().unwrap();
@@ -382,7 +425,7 @@ fn a_lock_tells_the_living_from_the_killed_and_the_rings_survive() {
     let mut source = files.ring(0, RingKind::Poll, ring).unwrap();
     let batch = reader.read(&mut source, |_, _| {}).unwrap();
     assert_eq!(batch.read[2], 1001, "its records, and the one that names the thread");
-    remove_dead(&place.0, 0);
+    remove_dead(&place.0, "till", 0);
     assert!(!dir.exists());
 }
 

@@ -3,7 +3,7 @@
 use crate::span::{Sampler, SpanLimits, Traces};
 use crate::state::{self, Guard, say};
 use pollscope_wire::modules;
-use pollscope_wire::place::{self, Place};
+use pollscope_wire::place::{self, Place, RingSizes};
 use pollscope_wire::session::{self, InfoValue, Options};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -21,7 +21,7 @@ const LARGEST_RINGS: u64 = 128 << 20;
 /// | `POLLSCOPE_MAX_TASKS` | tasks (and open spans) recorded at one time | 262143 |
 /// | `POLLSCOPE_MAX_ROWS` | counter rows | 3100 (16 MiB) |
 /// | `POLLSCOPE_MAX_THREADS` | threads recorded at one time | 1024 |
-/// | `POLLSCOPE_RING_BYTES` | bytes of rings for each worker | by free space and memory limit, 256 KiB to 4 MiB |
+/// | `POLLSCOPE_RING_BYTES` | bytes of rings for each worker | by free space and memory limit, 64 KiB to 4 MiB |
 /// | `POLLSCOPE_SLOW_POLL_MS` | poll time from which a poll counts as slow | 10 |
 /// | `POLLSCOPE_FILTER` | which `tracing` spans and events are recorded, as `EnvFilter` | `info,tower_http=debug`, libraries off |
 /// | `POLLSCOPE_SPANS` | `join`: beside an OpenTelemetry layer, spans of `tracing` have its ids and its exporter; `export`: the agent exports them; `off`: none are recorded | `join` |
@@ -210,6 +210,13 @@ impl Config {
         if self.off || state::global().is_some() {
             return Guard { owner: false };
         }
+        if let Some(dir) = session::of_another_copy() {
+            say(format_args!(
+                "nothing is recorded by this copy: another copy of pollscope in this process records in {};                  `cargo tree -d` shows why there are two",
+                dir.display()
+            ));
+            return Guard { owner: false };
+        }
         set_spans(self.spans.unwrap_or_default());
         let workers = std::thread::available_parallelism().map_or(1, |n| n.get());
         let mut reasons = Vec::new();
@@ -225,9 +232,9 @@ impl Config {
                 max_tasks: self.max_tasks,
                 max_rows: self.max_rows,
                 max_threads: self.max_threads,
-                worker_ring_bytes: self
+                rings: self
                     .ring_bytes
-                    .unwrap_or_else(|| place::worker_ring_bytes(space, place::memory_limit(), workers)),
+                    .map_or_else(|| RingSizes::of(space, place::memory_limit(), workers), RingSizes::fixed),
                 slow_poll_ns: self.slow_poll_ns,
                 resource: resource.clone(),
                 facts: facts(self.withheld),

@@ -14,6 +14,8 @@ use std::io;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+#[cfg(tokio_unstable)]
+use tokio::runtime::TaskMeta;
 use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime, Runtime, RuntimeFlavor};
 
 type Callback = Arc<dyn Fn() + Send + Sync>;
@@ -27,12 +29,23 @@ pub struct RuntimeBuilder<'a> {
     stop: Option<Callback>,
     park: Option<Callback>,
     unpark: Option<Callback>,
+    #[cfg(tokio_unstable)]
+    tasks: crate::task::hooked::Own,
 }
 
 /// Adds pollscope's hooks to a runtime built by hand. tokio keeps one callback of each kind: give the
 /// service's own ones here, and both run.
 pub fn runtime(builder: &mut Builder) -> RuntimeBuilder<'_> {
-    RuntimeBuilder { inner: builder, name: None, start: None, stop: None, park: None, unpark: None }
+    RuntimeBuilder {
+        inner: builder,
+        name: None,
+        start: None,
+        stop: None,
+        park: None,
+        unpark: None,
+        #[cfg(tokio_unstable)]
+        tasks: Default::default(),
+    }
 }
 
 impl RuntimeBuilder<'_> {
@@ -66,6 +79,34 @@ impl RuntimeBuilder<'_> {
         self
     }
 
+    /// The service's own callback, as [`Builder::on_task_spawn`] takes it.
+    #[cfg(tokio_unstable)]
+    pub fn on_task_spawn(mut self, run: impl Fn(&TaskMeta<'_>) + Send + Sync + 'static) -> Self {
+        self.tasks.spawned = Some(Box::new(run));
+        self
+    }
+
+    /// The service's own callback, as [`Builder::on_before_task_poll`] takes it.
+    #[cfg(tokio_unstable)]
+    pub fn on_before_task_poll(mut self, run: impl Fn(&TaskMeta<'_>) + Send + Sync + 'static) -> Self {
+        self.tasks.before = Some(Box::new(run));
+        self
+    }
+
+    /// The service's own callback, as [`Builder::on_after_task_poll`] takes it.
+    #[cfg(tokio_unstable)]
+    pub fn on_after_task_poll(mut self, run: impl Fn(&TaskMeta<'_>) + Send + Sync + 'static) -> Self {
+        self.tasks.after = Some(Box::new(run));
+        self
+    }
+
+    /// The service's own callback, as [`Builder::on_task_terminate`] takes it.
+    #[cfg(tokio_unstable)]
+    pub fn on_task_terminate(mut self, run: impl Fn(&TaskMeta<'_>) + Send + Sync + 'static) -> Self {
+        self.tasks.ended = Some(Box::new(run));
+        self
+    }
+
     /// Builds the runtime.
     pub fn build(self) -> io::Result<Runtime> {
         self.build_by(Builder::build, Runtime::handle)
@@ -81,7 +122,9 @@ impl RuntimeBuilder<'_> {
         build: impl FnOnce(&mut Builder) -> io::Result<R>,
         handle: impl FnOnce(&R) -> &Handle,
     ) -> io::Result<R> {
-        let RuntimeBuilder { inner, name, start, stop, park, unpark } = self;
+        #[cfg(tokio_unstable)]
+        crate::task::hooked::install(self.inner, self.tasks);
+        let RuntimeBuilder { inner, name, start, stop, park, unpark, .. } = self;
         let number = Arc::new(AtomicU32::new(0));
         let [of_threads, of_parks, of_unparks] = [(); 3].map(|()| number.clone());
         inner.on_thread_start(move || {
@@ -111,8 +154,6 @@ impl RuntimeBuilder<'_> {
             }
             unparked(of_unparks.load(Ordering::Relaxed));
         });
-        #[cfg(tokio_unstable)]
-        crate::task::hooked::install(inner);
         // The number must stand before the threads start: they ask for it at once.
         if let Some(global) = state::recording() {
             number.store(reserve(global, name.as_deref()), Ordering::Relaxed);

@@ -4,21 +4,27 @@ mod core;
 #[cfg(tokio_unstable)]
 pub(crate) mod hooked;
 mod join;
+pub mod join_set;
 mod waker;
 mod wrapper;
 
 pub(crate) use self::core::{Birth, Generations, Within, job_key, open_job_span};
-pub use join::{AbortHandle, JoinHandle, JoinSet};
+pub use join::{AbortHandle, JoinHandle};
+pub use join_set::JoinSet;
+/// The rest of tokio's, that an import of this module serves as one of `tokio::task` does.
+pub use tokio::task::{
+    Id, JoinError, LocalEnterGuard, LocalSet, block_in_place, consume_budget, coop, id, try_id,
+    unconstrained, yield_now,
+};
 pub(crate) use wrapper::Recorded;
 
-use crate::thread::RunJob;
+use crate::thread::{Job, RunJob};
 #[cfg(tokio_unstable)]
 use hooked::wrapped;
 use pollscope_wire::record::task_kind;
 use std::future::Future;
 use std::panic::Location;
 use tokio::runtime::Handle;
-use tokio::task::LocalSet;
 
 /// Spawns a future on the current runtime, as [`tokio::spawn`] does.
 #[track_caller]
@@ -107,6 +113,17 @@ impl<'a> Builder<'a> {
     }
 
     #[track_caller]
+    fn recorded_on<F: Future>(self, future: F, handle: &Handle) -> Recorded<F> {
+        let birth = Birth { on: Some(handle), ..self.birth(task_kind::SPAWNED, Location::caller()) };
+        Recorded::new(future, birth)
+    }
+
+    #[track_caller]
+    fn job(self) -> Option<Job> {
+        Job::queue(self.name, Location::caller(), self.within)
+    }
+
+    #[track_caller]
     pub(crate) fn recorded_local<F: Future>(self, future: F) -> Recorded<F> {
         Recorded::new(future, self.birth(task_kind::LOCAL, Location::caller()))
     }
@@ -139,8 +156,7 @@ impl<'a> Builder<'a> {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let birth = Birth { on: Some(handle), ..self.birth(task_kind::SPAWNED, Location::caller()) };
-        let future = Recorded::new(future, birth);
+        let future = self.recorded_on(future, handle);
         let task = future.id();
         JoinHandle::new(wrapped(|| handle.spawn(future)), task)
     }
@@ -176,7 +192,7 @@ impl<'a> Builder<'a> {
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        let job = crate::thread::Job::queue(self.name, Location::caller(), self.within);
+        let job = self.job();
         JoinHandle::new(wrapped(|| tokio::task::spawn_blocking(move || job.run(run))), 0)
     }
 
@@ -187,7 +203,7 @@ impl<'a> Builder<'a> {
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        let job = crate::thread::Job::queue(self.name, Location::caller(), self.within);
+        let job = self.job();
         JoinHandle::new(wrapped(|| handle.spawn_blocking(move || job.run(run))), 0)
     }
 }

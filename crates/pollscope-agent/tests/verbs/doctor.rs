@@ -53,6 +53,15 @@ fn a_healthy_service_has_no_failure() {
 }
 
 #[test]
+fn the_sizes_of_rings_are_told() {
+    let place = Place::new();
+    let _service = service_with(&place, "calm", &[("POLLSCOPE_RING_BYTES", "262144")]);
+    let (all, _) = checks(&place, &["--no-export"]);
+    let live = find(&all, "ok", "live, 256 KiB of rings a worker, ");
+    assert!(live.what.contains(" KiB in all; "), "{}", live.what);
+}
+
+#[test]
 fn no_session_is_a_failure() {
     let place = Place::new();
     let (all, code) = checks(&place, &["--no-export"]);

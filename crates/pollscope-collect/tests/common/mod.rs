@@ -44,7 +44,7 @@ impl Place {
             max_tasks: 10_000,
             max_rows: 100,
             max_threads: 64,
-            worker_ring_bytes,
+            rings: pollscope_wire::place::RingSizes::fixed(worker_ring_bytes),
             slow_poll_ns: 10_000_000,
             resource: vec![("service.name".into(), InfoValue::Str("till".into()))],
             facts: vec![("exe".into(), "/usr/bin/till".into())],

@@ -27,6 +27,7 @@ fn main() {
         "storm" => runtime(2).block_on(storm(number)),
         "tasks" => runtime(2).block_on(tasks(number)),
         "threads" => threads(number),
+        "wide" => runtime(number as usize).block_on(wide(number as usize)),
         "stuck" => runtime(1).block_on(stuck()),
         "busy" => runtime(2).block_on(pollscope::FutureExt::in_task(busy(), "driver")),
         other => panic!("no scenario {other}"),
@@ -78,6 +79,22 @@ async fn times() {
     });
     hog.await.expect("the hog ends");
     victim.await.expect("the victim ends");
+    say("ready");
+    asked_to_end().await;
+}
+
+/// One task on each of so many workers, all polled at one time.
+async fn wide(workers: usize) {
+    let all = Arc::new(std::sync::Barrier::new(workers));
+    let tasks: Vec<_> = (0..workers)
+        .map(|_| {
+            let all = all.clone();
+            pollscope::spawn_named("wide", async move { all.wait().is_leader() })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("it ends");
+    }
     say("ready");
     asked_to_end().await;
 }

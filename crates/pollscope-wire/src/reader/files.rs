@@ -83,7 +83,7 @@ pub struct Header {
     pub end_tick: u64,
     /// Slow poll threshold, ns.
     pub slow_poll_ns: u64,
-    /// Bytes of rings for each worker.
+    /// Bytes of rings for a worker, at most.
     pub worker_ring_bytes: u64,
     /// Seed of its ids.
     pub seed: u64,

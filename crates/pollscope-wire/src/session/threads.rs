@@ -4,14 +4,13 @@ use super::Session;
 use crate::layout::{
     BLOCK_BYTES, CLASSES, Counter, RINGS, RingKind, Section, head, pack, section, thread, words,
 };
+use crate::place::SMALLEST_RING_BYTES;
 use crate::record::{kind, name_words};
 use crate::ring::{RingSpec, RingWriter};
 use crate::{clock, seq, sys};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes of rings for a thread that is no worker.
-const OTHER_RING_BYTES: u64 = 64 << 10;
 /// Bytes of a sample ring.
 const SAMPLE_RING_BYTES: u64 = 16 << 10;
 /// Bytes of a rings file, unless one thread needs more.
@@ -77,8 +76,12 @@ pub(super) struct Threads {
     /// Oldest first.
     retired: VecDeque<u32>,
     registered: u64,
-    /// The rings file with room left: number, words, words used.
+    /// The rings file with most room left: number, words, words used.
     file: Option<(u32, &'static [AtomicU64], usize)>,
+    /// Bytes of the rings of other threads, and of workers.
+    given: [u64; 2],
+    /// Bytes of all rings files.
+    bytes: u64,
 }
 
 impl Session {
@@ -188,19 +191,27 @@ impl Session {
     }
 
     fn make_rings(&self, cold: &mut super::Cold, large: bool) -> Option<[RingPlace; RINGS.len()]> {
-        let half = if large { self.worker_ring_bytes / 2 } else { OTHER_RING_BYTES / 2 };
-        let half = (half & !(BLOCK_BYTES - 1)).max(2 * BLOCK_BYTES);
-        let sizes = [half, half, SAMPLE_RING_BYTES];
-        let need = sizes.iter().sum::<u64>() as usize / 8;
+        let budget = self.rings.budget;
+        let left = budget.saturating_sub(cold.threads.given[large as usize]);
+        let left_of_files = budget.saturating_mul(2).saturating_sub(cold.threads.bytes);
+        let room = cold.threads.file.map_or(0, |(_, all, used)| (all.len() - used) as u64 * 8);
+        let first = if large { self.rings.next_worker(left) } else { self.rings.next_other(left) };
+        let (sizes, need) = [first, SMALLEST_RING_BYTES].into_iter().find_map(|bytes| {
+            let half = (bytes / 2) & !(BLOCK_BYTES - 1);
+            let need = 2 * half + SAMPLE_RING_BYTES;
+            (need <= left && need <= left_of_files.max(room))
+                .then_some(([half, half, SAMPLE_RING_BYTES], need))
+        })?;
         let (file, all, mut used) = match cold.threads.file {
-            Some((file, all, used)) if used + need <= all.len() => (file, all, used),
+            Some(place) if need <= room => place,
             _ => {
                 let number = cold.ring_files;
-                let bytes = RINGS_FILE_BYTES.max(need as u64 * 8);
+                let bytes = need.max(RINGS_FILE_BYTES.min(left_of_files & !(BLOCK_BYTES - 1)));
                 let path = self.dir.join(format!("rings-{number:03}"));
                 // A full file system may still have room for these rings alone.
-                let words = self.make_file(cold, &path, &[bytes as usize, need * 8])?;
+                let words = self.make_file(cold, &path, &[bytes as usize, need as usize])?;
                 cold.ring_files += 1;
+                cold.threads.bytes += words.len() as u64 * 8;
                 (number, words, 0)
             }
         };
@@ -210,7 +221,10 @@ impl Session {
             used += words.len();
             RingPlace { file, offset, words, position: 0, totals: [0; CLASSES] }
         });
-        cold.threads.file = Some((file, all, used));
+        if cold.threads.file.is_none_or(|(old, ..)| old == file) || (all.len() - used) as u64 * 8 > room {
+            cold.threads.file = Some((file, all, used));
+        }
+        cold.threads.given[large as usize] += need;
         Some(rings)
     }
 }

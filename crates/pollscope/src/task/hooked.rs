@@ -54,13 +54,41 @@ pub(super) fn wrapped<R>(spawn: impl FnOnce() -> R) -> R {
     spawn()
 }
 
-/// Adds the hooks to a runtime.
-pub(crate) fn install(builder: &mut Builder) {
+type Callback = Option<Box<dyn Fn(&TaskMeta<'_>) + Send + Sync>>;
+
+/// The service's own callbacks.
+#[derive(Default)]
+pub(crate) struct Own {
+    pub spawned: Callback,
+    pub before: Callback,
+    pub after: Callback,
+    pub ended: Callback,
+}
+
+/// Adds the hooks to a runtime. The service's own callbacks run outside the polls that are measured.
+pub(crate) fn install(builder: &mut Builder, own: Own) {
+    let run = |own: &Callback, meta: &TaskMeta<'_>| {
+        if let Some(own) = own {
+            own(meta);
+        }
+    };
     builder
-        .on_task_spawn(spawned)
-        .on_before_task_poll(before)
-        .on_after_task_poll(after)
-        .on_task_terminate(ended);
+        .on_task_spawn(move |meta| {
+            spawned(meta);
+            run(&own.spawned, meta);
+        })
+        .on_before_task_poll(move |meta| {
+            run(&own.before, meta);
+            before(meta);
+        })
+        .on_after_task_poll(move |meta| {
+            after(meta);
+            run(&own.after, meta);
+        })
+        .on_task_terminate(move |meta| {
+            ended(meta);
+            run(&own.ended, meta);
+        });
 }
 
 fn spawned(meta: &TaskMeta<'_>) {
