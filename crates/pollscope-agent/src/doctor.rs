@@ -198,8 +198,42 @@ fn session(observed: &Observed, status: &SessionStatus) -> Vec<Check> {
             Some("unset it for the service; what is recorded can be seen here all the same"),
         ));
     }
+    checks.extend(access(service, status));
     checks.extend(line_tables(service, status));
     checks
+}
+
+/// Who may read it, and what works from another user. `None`: it is gone.
+fn access(service: &str, status: &SessionStatus) -> Option<Check> {
+    use std::os::unix::fs::MetadataExt;
+    let meta = std::fs::metadata(&status.dir).ok()?;
+    let (owner, group, own) = (meta.uid(), meta.gid(), sys::uid());
+    let shared = meta.mode() & 0o050 == 0o050;
+    let whose = match shared {
+        true => format!("{service}: for uid {owner} and group {group}"),
+        false => format!("{service}: for uid {owner} alone"),
+    };
+    if own == owner || own == 0 {
+        return Some(check(Level::Ok, whose, None));
+    }
+    // What may not be read is no session here.
+    let dir = sys::open_dir(&status.dir).ok()?;
+    Some(match sys::open_in(&dir, "request", true) {
+        Ok(_) => check(
+            Level::Ok,
+            format!(
+                "{whose}: uid {own} reads all and may make requests; the service's next start removes it"
+            ),
+            None,
+        ),
+        Err(error) => check(
+            Level::Warn,
+            format!("{whose}: uid {own} reads all, and may make no requests: {error}"),
+            Some(
+                "run as the service's user or root, or in the group that POLLSCOPE_GROUP names for the service",
+            ),
+        ),
+    })
 }
 
 /// How large its rings are: those who came later may have less.

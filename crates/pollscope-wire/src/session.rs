@@ -153,6 +153,7 @@ pub struct Session {
     seed: u64,
     start_tick: u64,
     mode: u32,
+    group: Option<u32>,
     max_rows: u32,
     max_threads: u32,
     rings: place::RingSizes,
@@ -175,7 +176,7 @@ impl Session {
         let new = options.place.join(format!(".new-{name}"));
         let group = options.group.or_else(|| inherited_group(&options.place));
         let (dir_mode, mode) = if group.is_some() { (0o2750, 0o640) } else { (0o700, 0o600) };
-        fs::DirBuilder::new().mode(0o700).create(&new)?;
+        fs::DirBuilder::new().mode(dir_mode & 0o777).create(&new)?;
         match Self::fill(options, &new, id, pair, realtime, group, (dir_mode, mode), &name) {
             Ok(session) => Ok(Box::leak(Box::new(session))),
             Err(error) => {
@@ -197,8 +198,14 @@ impl Session {
         name: &str,
     ) -> io::Result<Session> {
         if let Some(gid) = group {
-            std::os::unix::fs::chown(new, None, Some(gid))?;
-            fs::set_permissions(new, fs::Permissions::from_mode(dir_mode))?;
+            let meta = fs::metadata(new)?;
+            if meta.gid() != gid {
+                std::os::unix::fs::chown(new, None, Some(gid))?;
+            }
+            // For a user outside the group, setting the mode would clear the setgid bit that the parent gave.
+            if meta.gid() != gid || meta.mode() & 0o7777 != dir_mode {
+                fs::set_permissions(new, fs::Permissions::from_mode(dir_mode))?;
+            }
         }
         let lock = map::create_file(&new.join("lock"), mode)?;
         sys::lock_record(&lock)?;
@@ -228,6 +235,7 @@ impl Session {
             seed,
             start_tick: pair.tick,
             mode,
+            group,
             max_rows: options.max_rows,
             max_threads: options.max_threads.min(crate::layout::MAX_THREADS as u32),
             rings: options.rings,
@@ -263,6 +271,11 @@ impl Session {
     /// Its directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The group that may read it.
+    pub fn group(&self) -> Option<u32> {
+        self.group
     }
 
     /// Its id.
@@ -586,14 +599,16 @@ pub fn of_another_copy() -> Option<PathBuf> {
     open.map(Path::to_owned)
 }
 
-/// Chooses a place and makes a session there; `log` gets a line for each place that does not serve.
+/// Chooses a place and makes a session there; `log` gets a line for each place that does not serve. If the group may
+/// not have the session, it is for this user alone.
 pub fn open_first(
     places: &[place::Place],
+    group: Option<u32>,
     mut options: impl FnMut(&place::Place, sys::Space) -> Options,
     mut log: impl FnMut(String),
 ) -> Option<&'static Session> {
     for place in places {
-        let space = match place::prepare(place) {
+        let space = match place::prepare(place, group) {
             Ok(space) => space,
             Err(refusal) => {
                 log(format!("cannot record in {}: {refusal}", place.path.display()));
@@ -606,9 +621,17 @@ pub fn open_first(
                 place.path.display()
             ));
         }
-        let options = options(place, space);
+        let mut options = options(place, space);
         remove_dead(&place.path, options.service(), 1);
-        match Session::create(&options) {
+        let mut made = Session::create(&options);
+        if let (Err(error), Some(group)) = (&made, options.group)
+            && error.kind() == io::ErrorKind::PermissionDenied
+        {
+            log(format!("{} cannot be for group {group}: {error}", place.path.display()));
+            options.group = None;
+            made = Session::create(&options);
+        }
+        match made {
             Ok(session) => return Some(session),
             Err(error) => log(format!("cannot make a session in {}: {error}", place.path.display())),
         }

@@ -6,12 +6,13 @@ use pollscope_wire::hist;
 use pollscope_wire::layout::{ChunkKind, Counter, RingKind, Section, State, row};
 use pollscope_wire::modules::Module;
 use pollscope_wire::reader::{self, Life, SessionFiles};
-use pollscope_wire::session::{InfoValue, Options, Registration, Session, remove_dead};
+use pollscope_wire::session::{InfoValue, Options, Registration, Session, open_first, remove_dead};
 use pollscope_wire::sys;
 use pollscope_wire::table::{CallsiteDef, KeyDef};
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::Ordering;
@@ -287,6 +288,90 @@ fn a_setgid_parent_hands_its_group_down() {
     let session = place.session();
     assert_eq!(mode(session.dir()), 0o2750);
     assert_eq!(mode(&session.dir().join("request")), 0o660);
+}
+
+/// A group that nobody is in.
+const GROUP: u32 = 54_321;
+
+/// Opens a session for a group in the directory named, or else by rule.
+fn open_for_group(place: &Place, path: PathBuf, named: bool) -> (Option<&'static Session>, Vec<String>) {
+    let mut said = Vec::new();
+    let at = pollscope_wire::place::Place { path, named };
+    let options = |at: &pollscope_wire::place::Place, _| Options {
+        place: at.path.clone(),
+        group: Some(GROUP),
+        ..place.options()
+    };
+    (open_first(&[at], Some(GROUP), options, |line| said.push(line)), said)
+}
+
+#[test]
+fn a_group_can_get_to_its_sessions() {
+    if sys::uid() != 0 {
+        println!("skipped: only root may give files to any group");
+        return;
+    }
+    let place = Place::new("reach");
+    for named in [true, false] {
+        let path = place.0.join(format!("made-{named}"));
+        let session = open_for_group(&place, path.clone(), named).0.unwrap();
+        assert_eq!((mode(&path), fs::metadata(&path).unwrap().gid()), (0o750, GROUP));
+        assert_eq!((mode(session.dir()), session.group()), (0o2750, Some(GROUP)));
+    }
+    // What somebody else has made stays as it is.
+    let path = place.0.join("there");
+    fs::create_dir(&path).unwrap();
+    let before = mode(&path);
+    open_for_group(&place, path.clone(), true).0.unwrap();
+    assert_eq!(mode(&path), before);
+    // As $XDG_RUNTIME_DIR is.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    let (session, said) = open_for_group(&place, path.join("pollscope"), false);
+    assert!(session.is_none() && said[0].contains("POLLSCOPE_GROUP could not get there"), "{said:?}");
+}
+
+/// Run by the test below as a user who is in no group of the directory's: says what it made.
+#[test]
+fn child_of_another_user() {
+    let Ok(dir) = std::env::var("POLLSCOPE_TEST_OTHER") else { return };
+    let place = std::mem::ManuallyDrop::new(Place(dir.into()));
+    let (session, said) = open_for_group(&place, place.0.clone(), true);
+    let session = session.unwrap();
+    session.register(&OTHER).unwrap();
+    let files = ["", "control", "request", "rings-000"].map(|name| session.dir().join(name));
+    let files = files.map(|file| format!("{:o} {}", mode(&file), fs::metadata(&file).unwrap().gid()));
+    println!("\nmade: {}; {}", files.join(", "), said.join("; "));
+}
+
+#[test]
+fn a_user_outside_the_group_is_served_by_a_setgid_directory_or_alone() {
+    if sys::uid() != 0 {
+        println!("skipped: only root may start another user's process");
+        return;
+    }
+    let place = Place::new("outside");
+    let exe = std::env::temp_dir().join(format!("pollscope-test-outside-{}", std::process::id()));
+    fs::copy(std::env::current_exe().unwrap(), &exe).unwrap();
+    fs::set_permissions(&exe, fs::Permissions::from_mode(0o755)).unwrap();
+    let made = |dir: &Path| {
+        let mut child = Command::new(&exe);
+        child.args(["--exact", "child_of_another_user", "--nocapture"]).env("POLLSCOPE_TEST_OTHER", dir);
+        let output = child.uid(65534).gid(65534).current_dir("/").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("made: "));
+        line.unwrap_or_else(|| panic!("{text}")).to_owned()
+    };
+    let (open, setgid) = (place.0.join("open"), place.0.join("setgid"));
+    for (dir, mode) in [(&open, 0o777), (&setgid, 0o2777)] {
+        fs::create_dir(dir).unwrap();
+        std::os::unix::fs::chown(dir, None, Some(GROUP)).unwrap();
+        fs::set_permissions(dir, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    assert_eq!(made(&setgid), "2750 54321, 640 54321, 660 54321, 640 54321; ");
+    let alone = made(&open);
+    assert!(alone.starts_with("700 65534, 600 65534, 600 65534, 600 65534; "), "{alone}");
+    assert!(alone.contains("cannot be for group 54321: Operation not permitted"), "{alone}");
+    fs::remove_file(exe).unwrap();
 }
 
 #[test]

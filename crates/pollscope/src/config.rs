@@ -226,6 +226,7 @@ impl Config {
         let resource = self.all_resource();
         let session = session::open_first(
             &places,
+            self.group,
             |place, space| Options {
                 place: place.path.clone(),
                 group: self.group,
@@ -245,6 +246,11 @@ impl Config {
             say(format_args!("nothing is recorded: {}", reasons.join("; ")));
             return Guard { owner: false };
         };
+        if let Some(group) = self.group
+            && session.group() != Some(group)
+        {
+            say(format_args!("group {group} cannot read what is recorded: {}", reasons.join("; ")));
+        }
         if !resource.iter().any(|(key, _)| key == "service.instance.id") {
             session.info(true, "service.instance.id", &InfoValue::Str(uuid(session.id())));
         }

@@ -155,32 +155,68 @@ fn a_session_of_a_newer_version_asks_for_a_newer_agent() {
     find(&all, "ok", "live");
 }
 
-#[test]
-fn what_may_not_be_read_asks_for_another_user() {
-    let place = Place::new();
-    let _service = service(&place, "silent");
-    // A user who is not the service's, with a copy of the binary that he may run.
-    let other = std::env::temp_dir().join(format!("pollscope-test-other-{}", std::process::id()));
+/// What the doctor says to a user who is not the service's, in this group; he has a copy of the binary that he may run.
+/// Only root can start it as another user.
+fn asked_by_another(place: &Place, group: u32) -> Asked {
+    let other = std::env::temp_dir().join(format!("pollscope-test-other-{}-{group}", std::process::id()));
     fs::create_dir(&other).unwrap();
     let binary = other.join("pollscope");
     fs::copy(env!("CARGO_BIN_EXE_pollscope"), &binary).unwrap();
     fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(&other, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let owner = pollscope_wire::sys::uid();
-    if owner != 0 {
-        // The owner shut himself out.
-        fs::set_permissions(&place.sessions()[0], fs::Permissions::from_mode(0o000)).unwrap();
-    }
     let mut command = Command::new(&binary);
     command.args(["doctor", "--no-export", "--dir"]).arg(place.path()).current_dir("/");
     command.env_clear().env("HOME", "/");
-    if owner == 0 {
-        command.uid(65534).gid(65534);
+    if pollscope_wire::sys::uid() == 0 {
+        command.uid(65534).gid(group);
     }
     let asked = Asked::of(command.output().unwrap());
-    fs::set_permissions(&place.sessions()[0], fs::Permissions::from_mode(0o700)).unwrap();
     fs::remove_dir_all(&other).unwrap();
+    asked
+}
+
+#[test]
+fn who_may_read_a_session_is_told() {
+    let place = Place::new();
+    let _service = service(&place, "silent");
+    let (all, _) = checks(&place, &["--no-export"]);
+    find(&all, "ok", &format!("for uid {} alone", pollscope_wire::sys::uid()));
+}
+
+#[test]
+fn what_works_for_a_group_is_told() {
+    if pollscope_wire::sys::uid() != 0 {
+        println!("skipped: only root may give files to any group");
+        return;
+    }
+    let place = Place::new();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let _service = service_with(&place, "calm", &[("POLLSCOPE_GROUP", "54321")]);
+    let asked = asked_by_another(&place, 54321);
+    assert_eq!(asked.code, Some(0), "{asked:?}");
+    let line = asked.line("for uid 0 and group 54321");
+    assert!(
+        line.starts_with("ok ") && line.contains("uid 65534 reads all and may make requests"),
+        "{asked:?}"
+    );
+    assert!(asked.line("till (pid").contains("live"), "{asked:?}");
+    let request = place.sessions()[0].join("request");
+    fs::set_permissions(&request, fs::Permissions::from_mode(0o640)).unwrap();
+    let asked = asked_by_another(&place, 54321);
+    assert!(asked.line("may make no requests").starts_with("warn "), "{asked:?}");
+}
+
+#[test]
+fn what_may_not_be_read_asks_for_another_user() {
+    let place = Place::new();
+    let _service = service(&place, "silent");
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    if pollscope_wire::sys::uid() != 0 {
+        // The owner shut himself out.
+        fs::set_permissions(&place.sessions()[0], fs::Permissions::from_mode(0o000)).unwrap();
+    }
+    let asked = asked_by_another(&place, 65534);
+    fs::set_permissions(&place.sessions()[0], fs::Permissions::from_mode(0o700)).unwrap();
     assert_eq!(asked.code, Some(1), "{asked:?}");
     assert!(asked.line("cannot be followed").contains("ermission denied"), "{asked:?}");
     assert!(asked.out.contains("POLLSCOPE_GROUP"), "{asked:?}");
