@@ -88,3 +88,71 @@ fn unsafe_code_stays_in_the_crates_that_are_named_for_it() {
         );
     }
 }
+
+/// The README's "Its features".
+fn features_page() -> String {
+    let page = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, from) = page.split_once("### Its features\n").unwrap();
+    from.split("\n#").next().unwrap().to_owned()
+}
+
+#[test]
+fn the_readme_names_every_feature() {
+    let named: BTreeMap<String, bool> = features_page()
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .flat_map(|line| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let names = cells[1].split(", ").map(|name| name.trim_matches('`').to_owned());
+            names.map(|name| (name, cells[2] == "yes")).collect::<Vec<_>>()
+        })
+        .collect();
+    let manifest = std::fs::read_to_string(root().join("crates/pollscope/Cargo.toml")).unwrap();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let features = manifest["features"].as_table().unwrap();
+    let default: BTreeSet<&str> =
+        features["default"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    let there = features.keys().filter(|name| *name != "default");
+    let there: BTreeMap<String, bool> =
+        there.map(|name| (name.clone(), default.contains(name.as_str()))).collect();
+    assert_eq!(named, there);
+}
+
+/// The crates that pollscope brings into a service, but for tokio, tracing and what these need.
+fn crates_added(features: &[&str]) -> BTreeSet<String> {
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "-q", "-p", "pollscope", "-e", "normal", "--prefix", "depth", "--no-dedupe"])
+        .args(features)
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let (mut all, mut known, mut below_known) = (BTreeSet::new(), BTreeSet::new(), false);
+    for line in String::from_utf8(tree.stdout).unwrap().lines() {
+        let digits = line.find(|c: char| !c.is_ascii_digit()).unwrap();
+        let (depth, name) = line.split_at(digits);
+        let name: Vec<&str> = name.split(' ').take(2).collect();
+        if depth == "0" || depth == "1" {
+            below_known = ["tokio", "tracing"].contains(&name[0]);
+        }
+        all.insert(name.join(" "));
+        if below_known {
+            known.insert(name.join(" "));
+        }
+    }
+    assert!(known.iter().any(|name| name.starts_with("tokio ")), "it stands on tokio");
+    all.difference(&known).cloned().collect()
+}
+
+#[test]
+fn a_service_gets_as_many_crates_as_the_readme_says() {
+    let said = features_page().replace('\n', " ");
+    for (features, before, after) in [
+        (&[][..], "the default features add ", " crates, three of them pollscope's own"),
+        (&["--no-default-features"], "Without default features it is ", " crates"),
+    ] {
+        let number = said.split_once(before).unwrap().1.split_once(after).unwrap().0;
+        let added = crates_added(features);
+        assert_eq!(number, added.len().to_string(), "with {features:?}: {added:#?}");
+    }
+}
