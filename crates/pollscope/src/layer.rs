@@ -535,6 +535,11 @@ pub(crate) fn attach(
     remote: crate::span::RemoteParent,
     carried: Option<crate::http::Carried>,
 ) {
+    // Not to be done while anything of the span is held.
+    if span::may_join() && with_open(span, OpenSpan::waits) == Some(true) {
+        let flags = u8::from(remote.sampled);
+        otel::set_parent(span, &SpanContext { trace_id: remote.trace, span_id: remote.span, flags });
+    }
     span.with_subscriber(|(id, dispatch)| {
         let Some((_, registry, id)) = scoped::home(dispatch, id) else { return };
         let Some(span) = registry.span(&id) else { return };

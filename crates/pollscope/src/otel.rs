@@ -111,6 +111,16 @@ pub(crate) fn tell(of: SpanHandle<'_>, told: &Told) -> bool {
     false
 }
 
+/// Tells the span's own exporter of a parent in another process, before the span begins there.
+#[cfg(feature = "tower")]
+pub(crate) fn set_parent(span: &tracing::Span, parent: &SpanContext) {
+    let _ = (span, parent);
+    #[cfg(feature = "tracing-opentelemetry-0_34")]
+    with_0_34::set_parent(span, parent);
+    #[cfg(feature = "tracing-opentelemetry-0_33")]
+    with_0_33::set_parent(span, parent);
+}
+
 /// Whether any minor is bound.
 pub(crate) const BOUND: bool =
     cfg!(any(feature = "tracing-opentelemetry-0_33", feature = "tracing-opentelemetry-0_34"));
@@ -134,6 +144,21 @@ macro_rules! bind {
                     of.trace_flags().to_u8(),
                 );
                 found.is_valid().then_some(found)
+            }
+
+            #[cfg(feature = "tower")]
+            pub fn set_parent(span: &tracing::Span, parent: &SpanContext) {
+                use $api::trace::{SpanContext, SpanId, TraceFlags, TraceId};
+                use $layer::OpenTelemetrySpanExt;
+                let remote = SpanContext::new(
+                    TraceId::from_bytes(parent.trace_id.to_be_bytes()),
+                    SpanId::from_bytes(parent.span_id.to_be_bytes()),
+                    TraceFlags::new(parent.flags),
+                    true,
+                    Default::default(),
+                );
+                // One that began already keeps its parent.
+                let _ = span.set_parent($api::Context::new().with_remote_span_context(remote));
             }
 
             pub fn tell(of: SpanHandle<'_>, told: &Told) -> bool {

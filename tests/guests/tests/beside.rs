@@ -151,6 +151,8 @@ fn joined(kind: &str, told: bool) {
         [(0xabc, true), (0xdef, false)]
     );
     assert_eq!(ran.theirs.iter().filter(|span| span.name == "from_afar").count(), 1);
+    let attached = ran.their("attached");
+    assert_eq!((attached.trace, attached.parent), (TraceId(0xfed), Some(SpanId(7))));
     assert_eq!(after[0].ids.parent, Some(ran.their("from_afar").span));
 }
 
@@ -183,7 +185,7 @@ fn export_gives_all_to_the_agent_with_ids_of_our_own() {
 fn off_records_none() {
     let ran = run("bound", &[("POLLSCOPE_SPANS", "off")]);
     assert!(ran.ours.is_empty(), "{:?}", ran.ours);
-    assert_eq!(ran.theirs.len(), 7);
+    assert_eq!(ran.theirs.len(), 8);
 }
 
 #[test]

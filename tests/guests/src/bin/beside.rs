@@ -145,6 +145,14 @@ macro_rules! with {
                     let task = async { pollscope::spawn_named("after", async {}).await.expect("it ends") };
                     task.instrument(span).await;
                 }
+                // The same by our own means.
+                let mut headers = http::HeaderMap::new();
+                let caller = "00-00000000000000000000000000000fed-0000000000000007-01";
+                headers.insert("traceparent", http::HeaderValue::from_static(caller));
+                let span = info_span!("attached");
+                pollscope::http::extract(&headers).expect("there is a caller").attach(&span);
+                span.in_scope(|| ());
+                drop(span);
                 provider.force_flush().expect("it is all in memory");
                 for span in exporter.get_finished_spans().expect("they can be read") {
                     let told = span.attributes.iter().map(|of| match of.key.as_str() {
