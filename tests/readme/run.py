@@ -170,8 +170,8 @@ class Readme(unittest.TestCase):
         ask = lambda port: self.assertEqual(get(port, "/orders/7"), "order 7\n")
         # Nobody listens there.
         env = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}"}
-        # The trace is the OpenTelemetry layer's, which was told of no caller.
-        self.check(self.seen(service, ask, name, env)[0], name, "order", caller=None)
+        # The trace is the caller's, of which the OpenTelemetry layer was told.
+        self.check(self.seen(service, ask, name, env)[0], name, "order")
         self.check(self.seen(service, ask, name, env | {"POLLSCOPE_SPANS": "export"})[0], name, "order")
         trace, _ = self.seen(service, ask, name, env | {"POLLSCOPE_SPANS": "off"})
         self.assertEqual([span["name"] for span in trace["spans"]], [name])

@@ -156,3 +156,35 @@ fn a_service_gets_as_many_crates_as_the_readme_says() {
         assert_eq!(number, added.len().to_string(), "with {features:?}: {added:#?}");
     }
 }
+
+#[test]
+fn what_is_published_has_its_licenses_with_it() {
+    for name in built().keys().filter(|name| *name != "pollscope-testkit") {
+        for license in ["LICENSE-APACHE", "LICENSE-MIT"] {
+            let own = std::fs::read(root().join("crates").join(name).join(license));
+            let own = own.unwrap_or_else(|error| panic!("{license} of {name}: {error}"));
+            assert!(own == std::fs::read(root().join(license)).unwrap(), "{license} of {name}");
+        }
+    }
+}
+
+/// As Keep a Changelog has it: what is not released first, versions with their dates, each a link; six kinds of change.
+#[test]
+fn the_changelog_keeps_its_form() {
+    let page = std::fs::read_to_string(root().join("CHANGELOG.md")).unwrap();
+    let is_date = |date: &str| date.split('-').map(str::len).eq([4, 2, 2]);
+    let mut versions = Vec::new();
+    for line in page.lines() {
+        if let Some(version) = line.strip_prefix("## ") {
+            let (name, date) = version.strip_prefix('[').unwrap().split_once(']').unwrap();
+            let dated = date.strip_prefix(" - ").is_some_and(is_date);
+            assert!(if name == "Unreleased" { date.is_empty() } else { dated }, "{line}");
+            assert!(page.contains(&format!("\n[{name}]: https://")), "{name} is no link");
+            versions.push(name);
+        } else if let Some(kind) = line.strip_prefix("### ") {
+            let kinds = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"];
+            assert!(kinds.contains(&kind) && !versions.is_empty(), "{line}");
+        }
+    }
+    assert_eq!(versions.first(), Some(&"Unreleased"));
+}
