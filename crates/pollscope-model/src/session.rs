@@ -4,7 +4,7 @@ use crate::event::{Event, LocalSpanId, SessionEnd, SessionId, SessionInfo, TaskK
 use crate::groups::Group;
 use crate::limits::Limits;
 use crate::polls::{LongWait, NotedPoll};
-use crate::span::{FinishedSpan, SpanEvent};
+use crate::span::{FinishedSpan, Log, SpanEvent};
 use crate::spans::{LinkTo, OpenSpan, SpanCounters, Spans, Surroundings};
 use crate::tasks::{FinishedTask, Tasks};
 use crate::threads::{JobKey, Jobs, Tallies, Thread, Threads};
@@ -130,9 +130,13 @@ impl Session {
                 self.saw(at);
                 self.spans.attribute(span, at, attribute, round);
             }
-            Event::SpanEvent { span, at, callsite, attributes, dropped_attributes } => {
+            Event::SpanEvent { span, at, callsite, attributes, dropped_attributes, exported } => {
                 self.saw(at);
-                self.spans.event(span, SpanEvent { at, callsite, attributes, dropped_attributes }, round);
+                let event = SpanEvent { at, callsite, attributes, dropped_attributes };
+                if !exported {
+                    self.spans.log(span, &event, round);
+                }
+                self.spans.event(span, event, round);
             }
             Event::SpanLink { span, to, remote } => {
                 if let Some(to) = to {
@@ -175,6 +179,12 @@ impl Session {
         let thread = |id: ThreadId| threads.get(id).map(|thread| (thread.os_id, thread.name.clone()));
         let around = Surroundings { session: self.id, thread: &thread, task: &|_| None };
         self.spans.end_round(round, &around)
+    }
+
+    /// Events that leave by themselves; before the spans of the round leave, for they have the ids.
+    pub(crate) fn end_logs(&mut self, round: u64) -> Vec<Log> {
+        let over = self.over().is_some();
+        self.spans.end_logs(self.id, over, round)
     }
 
     /// How and when it ended, if all of it was read.
