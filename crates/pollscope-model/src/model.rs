@@ -54,7 +54,7 @@ impl Model {
     /// finished now; so are all spans of sessions that have ended.
     pub fn end_round(&mut self) {
         for session in self.sessions.values_mut() {
-            self.logs.extend(session.end_logs(self.round));
+            self.logs.extend(session.end_logs(self.round, false));
             self.finished.extend(session.end_round(self.round));
         }
         while self.logs.len() > self.limits.logs {
@@ -99,6 +99,13 @@ impl Model {
     /// Events that leave by themselves and were not taken yet, oldest first. Spans have them all the same.
     pub fn take_logs(&mut self) -> Vec<Log> {
         self.logs.drain(..).collect()
+    }
+
+    /// Makes ready to be taken all events that still wait for their ids: nobody will read on.
+    pub fn release_logs(&mut self) {
+        for session in self.sessions.values_mut() {
+            self.logs.extend(session.end_logs(self.round, true));
+        }
     }
 
     /// Events that did not leave by themselves: too many waited, for their ids or for being taken.

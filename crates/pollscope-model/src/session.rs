@@ -181,10 +181,11 @@ impl Session {
         self.spans.end_round(round, &around)
     }
 
-    /// Events that leave by themselves; before the spans of the round leave, for they have the ids.
-    pub(crate) fn end_logs(&mut self, round: u64) -> Vec<Log> {
-        let over = self.over().is_some();
-        self.spans.end_logs(self.id, over, round)
+    /// Events that leave by themselves, `all` or those that wait no more; before the spans of the round leave, for
+    /// they have the ids.
+    pub(crate) fn end_logs(&mut self, round: u64, all: bool) -> Vec<Log> {
+        let all = all || self.over().is_some();
+        self.spans.end_logs(self.id, all, round)
     }
 
     /// How and when it ended, if all of it was read.

@@ -377,14 +377,14 @@ impl Spans {
     }
 
     /// Gives out the events that were read in the round before or earlier, in order of time: as spans do, so that
-    /// one journal fits both. Those whose span has no ids yet wait as long as an ended span does; `over`: nothing
+    /// one journal fits both. Those whose span has no ids yet wait as long as an ended span does; `all`: nothing
     /// waits.
-    pub(crate) fn end_logs(&mut self, session: SessionId, over: bool, round: u64) -> Vec<Log> {
+    pub(crate) fn end_logs(&mut self, session: SessionId, all: bool, round: u64) -> Vec<Log> {
         let mut left = Vec::new();
         for (since, span, event) in std::mem::take(&mut self.logs) {
             let ids = span.and_then(|span| self.ids_of(span));
             let waits = span.is_some() && ids.is_none() && since + self.limits.rounds_to_wait > round;
-            if over || since < round && !waits {
+            if all || since < round && !waits {
                 left.push(Log { session, ids, event });
             } else {
                 self.logs.push((since, span, event));
