@@ -4,7 +4,7 @@ import subprocess
 import time
 import unittest
 
-from world import TRACED, World, wait_for
+from world import POLLSCOPE, TRACED, World, wait_for
 
 
 def values(attributes):
@@ -53,13 +53,18 @@ class Events(unittest.TestCase):
             self.assertEqual(agent.stop(), 0)
             self.assertEqual((len(tap.logs), len(tap.spans)), (2, 1))
 
-    def test_as_log_records_by_grpc_through_rotel(self):
+    def test_as_log_records_by_grpc_in_rotel(self):
         with World() as world:
-            tap = world.tap()
-            rotel = world.rotel(onward=tap.endpoint, protocol="http")
+            rotel = world.rotel()
             self.logged(world)
             agent = world.agent(rotel.endpoint, "--events", "logs")
-            self.check_log_records(tap, agent)
+            wait_for("sent log records", lambda: agent.metric("pollscope_agent_logs_sent_total") == 2)
+            told = wait_for("two log records", lambda: rotel.told.read_text().split("LogRecord #")[1:])
+            self.assertEqual(len(told), 2)
+            self.assertIn("SEVERITY_NUMBER_WARN(13)", told[0])
+            self.assertIn("Body: Str(out of stock)", told[0])
+            self.assertRegex(told[0], r"Trace ID +: [0-9a-f]{32}\n +Span ID +: [0-9a-f]{16}\nFlags: 1")
+            self.assertRegex(told[1], r"Body: Str\(outside\)[^#]*Trace ID +: \n +Span ID +: \nFlags: 0")
 
     def test_of_a_trace_that_is_not_sampled(self):
         with World() as world:
@@ -79,6 +84,19 @@ class Events(unittest.TestCase):
             wait_for("the span", lambda: tap.spans)
             wait_for("the count", lambda: agent.metric("pollscope_agent_logs_withheld_total") == 2)
             self.assertEqual(tap.logs, [])
+
+    def test_of_an_agent_that_wants_none(self):
+        with World() as world:
+            tap = world.tap()
+            self.logged(world)
+            env = {"OTEL_LOGS_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": tap.endpoint}
+            command = [POLLSCOPE, "agent", "--dir", world.place, "--state", world.state, "--listen", "off"]
+            world.start([*command, "--events", "logs"], env=env, stderr=subprocess.DEVNULL)
+            (span,) = wait_for("the span", lambda: tap.spans)
+            time.sleep(1)
+            self.assertEqual((span.get("events", []), tap.logs), ([], []))
+            told = subprocess.check_output([POLLSCOPE, "traces", "--json", "--dir", world.place], text=True)
+            self.assertIn("out of stock", told)
 
     def test_a_receiver_that_comes_late(self):
         with World() as world:

@@ -96,8 +96,8 @@ class World:
     def tap(self, onward=None):
         return Tap(self, onward)
 
-    def rotel(self, onward, protocol="grpc"):
-        return Rotel(self, onward, protocol)
+    def rotel(self, onward=None):
+        return Rotel(self, onward)
 
     def shop(self):
         """The shop's three services; gives the gateway's address."""
@@ -193,21 +193,23 @@ class Tap:
 
 
 class Rotel:
-    """rotel, a collector: OTLP over gRPC. Sends all on."""
+    """rotel, a collector: OTLP over gRPC. Sends all on; with nowhere to send to, it tells the log records it decoded."""
 
-    def __init__(self, world, onward, protocol):
+    def __init__(self, world, onward):
         ports = free_port(), free_port()
         self.endpoint = f"http://127.0.0.1:{ports[0]}"
         find = "import pathlib, rotel; print(pathlib.Path(rotel.__file__).parent / 'rotel-agent')"
         binary = subprocess.check_output([os.environ["RECEIVERS"], "-c", find], text=True).strip()
         command = [binary, "start", "--otlp-grpc-endpoint", f"127.0.0.1:{ports[0]}"]
-        command += ["--otlp-http-endpoint", f"127.0.0.1:{ports[1]}", "--exporter", "otlp"]
-        command += ["--otlp-exporter-endpoint", onward, "--otlp-exporter-protocol", protocol]
-        # oteltap unpacks nothing.
-        command += ["--otlp-exporter-compression", "none"]
+        command += ["--otlp-http-endpoint", f"127.0.0.1:{ports[1]}", "--exporter", "otlp" if onward else "blackhole"]
+        if onward:
+            command += ["--otlp-exporter-endpoint", onward, "--otlp-exporter-protocol", "grpc"]
+        else:
+            command += ["--debug-log", "logs", "--debug-log-verbosity", "detailed"]
         command += ["--pid-file", world.state / "rotel.pid", "--log-file", world.state / "rotel.log"]
-        quiet = subprocess.DEVNULL
-        self.process = world.start(command, stdout=quiet, stderr=quiet)
+        self.told = world.state / "rotel.told"
+        with self.told.open("w") as told:
+            self.process = world.start(command, stdout=told, stderr=subprocess.DEVNULL)
         wait_for("rotel listens", lambda: listens(ports[0]))
 
 
