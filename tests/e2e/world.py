@@ -16,6 +16,7 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 POLLSCOPE = ROOT / "target/release/pollscope"
 SCRIPTED = ROOT / "target/debug/scripted"
+TRACED = ROOT / "target/debug/traced"
 LOGS = ROOT / "target/debug/logs"
 BESIDE = ROOT / "target/guests/debug/beside"
 CONFIG = ROOT / "tests/tools/jaeger/config.yaml"
@@ -92,10 +93,10 @@ class World:
         command += ["--state", state or self.state, "--listen", "127.0.0.1:0", *arguments]
         return Agent(self, command)
 
-    def tap(self, onward):
+    def tap(self, onward=None):
         return Tap(self, onward)
 
-    def rotel(self, onward):
+    def rotel(self, onward=None):
         return Rotel(self, onward)
 
     def shop(self):
@@ -172,13 +173,14 @@ class Agent:
 
 
 class Tap:
-    """oteltap: OTLP over HTTP. Keeps what it decoded, and sends all on."""
+    """oteltap: OTLP over HTTP. Keeps what it decoded, and sends spans on."""
 
     def __init__(self, world, onward):
         port = free_port()
         self.endpoint = f"http://127.0.0.1:{port}"
-        command = [os.environ["RECEIVERS"], ROOT / "tests/tools/receivers/tap.py", port, f"{onward}/v1/traces"]
-        self.spans = []
+        command = [os.environ["RECEIVERS"], ROOT / "tests/tools/receivers/tap.py", port]
+        command += [f"{onward}/v1/traces"] if onward else []
+        self.spans, self.logs = [], []
         self.process = world.start(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout.readline().strip() == "ready"
         threading.Thread(target=self._listen, daemon=True).start()
@@ -186,11 +188,12 @@ class Tap:
     def _listen(self):
         for line in self.process.stdout:
             if line.startswith("{"):
-                self.spans.append(json.loads(line))
+                item = json.loads(line)
+                (self.spans if "startTimeUnixNano" in item else self.logs).append(item)
 
 
 class Rotel:
-    """rotel, a collector: OTLP over gRPC. Sends all on."""
+    """rotel, a collector: OTLP over gRPC. Sends all on; with nowhere to send to, it tells the log records it decoded."""
 
     def __init__(self, world, onward):
         ports = free_port(), free_port()
@@ -198,11 +201,15 @@ class Rotel:
         find = "import pathlib, rotel; print(pathlib.Path(rotel.__file__).parent / 'rotel-agent')"
         binary = subprocess.check_output([os.environ["RECEIVERS"], "-c", find], text=True).strip()
         command = [binary, "start", "--otlp-grpc-endpoint", f"127.0.0.1:{ports[0]}"]
-        command += ["--otlp-http-endpoint", f"127.0.0.1:{ports[1]}", "--exporter", "otlp"]
-        command += ["--otlp-exporter-endpoint", onward, "--otlp-exporter-protocol", "grpc"]
+        command += ["--otlp-http-endpoint", f"127.0.0.1:{ports[1]}", "--exporter", "otlp" if onward else "blackhole"]
+        if onward:
+            command += ["--otlp-exporter-endpoint", onward, "--otlp-exporter-protocol", "grpc"]
+        else:
+            command += ["--debug-log", "logs", "--debug-log-verbosity", "detailed"]
         command += ["--pid-file", world.state / "rotel.pid", "--log-file", world.state / "rotel.log"]
-        quiet = subprocess.DEVNULL
-        self.process = world.start(command, stdout=quiet, stderr=quiet)
+        self.told = world.state / "rotel.told"
+        with self.told.open("w") as told:
+            self.process = world.start(command, stdout=told, stderr=subprocess.DEVNULL)
         wait_for("rotel listens", lambda: listens(ports[0]))
 
 

@@ -1,11 +1,12 @@
 //! `pollscope agent`: one loop that reads sessions, feeds the model, exports what is finished, and keeps the
 //! journal.
 
-use crate::cli::AgentArgs;
+use crate::cli::{AgentArgs, Events};
 use crate::counts::{Counts, Unshown};
 use crate::journal::open::{self, Open};
 use crate::journal::{Journal, Restored};
 use crate::observe::service_of;
+use crate::outlet::Outlet;
 use crate::server;
 use crate::settings::Settings;
 use crate::show;
@@ -13,7 +14,8 @@ use crate::throttle::Throttle;
 use anyhow::{Context, Result};
 use pollscope_collect::{Claim, Collector, Notice, Options, Positions, Start, State};
 use pollscope_export::own::{Own, Step};
-use pollscope_export::{Client, Limits as ExportLimits, Pipeline, Settled};
+use pollscope_export::pipeline::Leftover;
+use pollscope_export::{Batch, Config, Settled, Signal};
 use pollscope_model::event::{Event as Fact, SessionEnd};
 use pollscope_model::text::clean;
 use pollscope_model::traces::{TraceLimits, Traces};
@@ -39,6 +41,8 @@ const PASSES: u32 = 16;
 const WRITE: Duration = Duration::from_secs(1);
 /// Spans taken from the model at a time.
 const TAKE: usize = 10_000;
+/// Log records kept in the model: all are taken at each turn, but for those that wait for their ids.
+const LOGS: usize = 65_536;
 
 /// All that can wake the loop.
 enum Event {
@@ -55,7 +59,9 @@ pub struct Agent {
     pub collector: Collector,
     pub model: Model,
     pub traces: Traces,
-    pipeline: Option<Pipeline>,
+    spans_out: Option<Outlet>,
+    logs_out: Option<Outlet>,
+    events: Events,
     journal: Option<Journal>,
     /// Where the readers stood before the last round: all span ends before it have left the model.
     before: Positions,
@@ -77,11 +83,6 @@ pub struct Agent {
     slots: Option<Instant>,
     counts: Arc<Counts>,
     settled: mpsc::UnboundedReceiver<Settled>,
-    said_failing: bool,
-    /// Spans refused so far, and why as it was last said.
-    refused: (u64, String),
-    /// The last warning that was said.
-    warned: String,
     own: Option<Own>,
     quiet: bool,
 }
@@ -137,30 +138,43 @@ impl Agent {
             ..Options::default()
         };
         let mut journal = None;
-        let mut pipeline = None;
+        let (mut spans_out, mut logs_out) = (None, None);
         let mut before = Positions::new();
         let mut open = Open::new();
-        if settings.export.is_none() && !arguments.export.no_export {
-            eprintln!(
-                "pollscope: nothing is exported: OTEL_SDK_DISABLED, OTEL_TRACES_EXPORTER or pollscope.toml says so"
-            );
+        let as_logs = settings.events == Events::Logs;
+        let exports = settings.export.is_some() || as_logs && settings.logs.is_some();
+        if !arguments.export.no_export {
+            if settings.export.is_none() {
+                let what = if exports { "no span" } else { "nothing" };
+                eprintln!(
+                    "pollscope: {what} is exported: OTEL_SDK_DISABLED, OTEL_TRACES_EXPORTER or pollscope.toml says so"
+                );
+            }
+            if as_logs && settings.logs.is_none() && settings.export.is_some() {
+                eprintln!("pollscope: no event is exported: OTEL_LOGS_EXPORTER says so");
+            }
         }
-        if let Some(config) = &settings.export {
-            let Restored { journal: restored, positions, batches, open: spans, damaged } =
+        if exports {
+            let Restored { journal: restored, positions, batches, open: left, damaged } =
                 Journal::open(&settings.state)?;
             for path in damaged {
                 show::say(format_args!("the journal's {} is damaged and was left out", path.display()));
             }
             before.clone_from(&positions);
-            open = spans;
+            open = left;
             options.start = Start::Resume(positions);
-            let client = Client::new(config).context("cannot make a client for the endpoint")?;
-            let on_settled = Box::new(move |settled| {
-                let _ = tell.send(settled);
-            });
+            let (spans, logs): (Vec<Batch>, Vec<Batch>) =
+                batches.into_iter().partition(|batch| batch.signal == Signal::Traces);
             // Batches are sealed with the journal, once a second: no batch may leave before it is in there.
-            let limits = ExportLimits { delay: 60 * WRITE, ..ExportLimits::default() };
-            pipeline = Some(Pipeline::start(limits, client, batches, on_settled));
+            let start = |config: &Config, batches| Outlet::start(config, 60 * WRITE, batches, tell.clone());
+            if let Some(config) = &settings.export {
+                spans_out = Some(start(config, spans)?);
+            }
+            if let Some(config) = &settings.logs
+                && (as_logs || !logs.is_empty())
+            {
+                logs_out = Some(start(config, logs)?);
+            }
             journal = Some(restored);
         }
         let counts = Arc::<Counts>::default();
@@ -173,9 +187,11 @@ impl Agent {
         };
         Ok(Agent {
             collector: Collector::new(options),
-            model: Model::new(Limits::default()),
+            model: Model::new(Limits { logs: if as_logs { LOGS } else { 0 }, ..Limits::default() }),
             traces: Traces::new(TraceLimits::default()),
-            pipeline,
+            spans_out,
+            logs_out,
+            events: settings.events,
             journal,
             at_round: before.clone(),
             before,
@@ -192,9 +208,6 @@ impl Agent {
             slots: None,
             counts,
             settled,
-            said_failing: false,
-            refused: (0, String::new()),
-            warned: String::new(),
             own,
             quiet,
         })
@@ -231,7 +244,7 @@ impl Agent {
 
     fn settle(&mut self, settled: Settled) {
         if let Some(journal) = &mut self.journal {
-            journal.settled(settled.id);
+            journal.settled(settled.signal, settled.id);
         }
     }
 
@@ -271,7 +284,7 @@ impl Agent {
             self.before = before;
         }
         self.unwritten |= sent;
-        let sealed = self.pipeline.as_ref().map_or(0, Pipeline::sealed);
+        let sealed = self.sealed();
         let due = self.written.is_none_or(|(last, then)| then != sealed || at - last >= WRITE);
         if self.unwritten && due {
             self.write_journal();
@@ -302,6 +315,11 @@ impl Agent {
                             "{name} wants no spans exported (OTEL_SDK_DISABLED, OTEL_TRACES_EXPORTER): it is only shown here"
                         ));
                     }
+                    if self.events == Events::Logs && self.exporting.contains(&id) && self.withheld_logs(id) {
+                        self.say(format_args!(
+                            "{name} wants no log records exported (OTEL_SDK_DISABLED, OTEL_LOGS_EXPORTER): its events are only shown here"
+                        ));
+                    }
                 }
                 Notice::Refused(path, why) => {
                     self.say(format_args!("cannot follow {}: {why}", path.display()));
@@ -328,9 +346,7 @@ impl Agent {
                     if let Some(journal) = &mut self.journal {
                         journal.done.remove(&id.0);
                     }
-                    if let Some(pipeline) = &self.pipeline {
-                        pipeline.forget(id);
-                    }
+                    self.outlets().for_each(|outlet| outlet.pipeline.forget(id));
                     self.model.forget(id);
                 }
             }
@@ -360,8 +376,22 @@ impl Agent {
         self.collector.sessions().iter().any(|status| status.id == id && status.info.withheld)
     }
 
+    /// Whether a service wants none of its events exported as log records.
+    fn withheld_logs(&self, id: SessionId) -> bool {
+        self.collector.sessions().iter().any(|status| status.id == id && status.info.withheld_logs)
+    }
+
+    fn outlets(&self) -> impl Iterator<Item = &Outlet> {
+        self.spans_out.iter().chain(&self.logs_out)
+    }
+
+    /// A number that grows with each batch that was sealed.
+    fn sealed(&self) -> u64 {
+        self.outlets().map(|outlet| outlet.pipeline.sealed()).sum()
+    }
+
     fn claim(&mut self, id: SessionId) {
-        if self.pipeline.is_none() || self.exporting.contains(&id) {
+        if self.outlets().next().is_none() || self.exporting.contains(&id) {
             return;
         }
         match self.collector.claim(id) {
@@ -386,19 +416,43 @@ impl Agent {
         }
     }
 
-    /// Moves finished spans into traces and pipeline; whether any was put into the pipeline.
+    /// Moves log records into their pipeline; whether there were any.
+    fn export_logs(&mut self) -> bool {
+        let logs = self.model.take_logs();
+        let Some(outlet) = &self.logs_out else { return false };
+        let done = self.journal.as_ref().map(|journal| &journal.done);
+        let withheld = |id| self.model.session(id).is_some_and(|session| session.info().withheld_logs);
+        let (held, ours): (Vec<_>, Vec<_>) = logs
+            .iter()
+            .filter(|log| self.exporting.contains(&log.session))
+            .filter(|log| done.is_none_or(|done| !done.contains(&log.session.0)))
+            .partition(|log| withheld(log.session));
+        self.counts.withhold_logs(held.len() as u64);
+        let sessions: HashSet<SessionId> = ours.iter().map(|log| log.session).collect();
+        for session in sessions.into_iter().filter_map(|id| self.model.session(id)) {
+            outlet.pipeline.session(session.id(), session.info());
+        }
+        let any = !ours.is_empty();
+        outlet.pipeline.add_logs(ours);
+        any
+    }
+
+    /// Moves finished spans into traces and pipeline, and log records; whether any was put into a pipeline.
     fn export(&mut self) -> bool {
-        let mut sent = false;
+        let mut sent = self.export_logs();
         loop {
-            let finished = self.model.take_finished(TAKE);
+            let mut finished = self.model.take_finished(TAKE);
             if finished.is_empty() {
                 return sent;
             }
-            for span in &finished {
+            for span in &mut finished {
                 let service = service_of(&self.model, span.session);
                 self.traces.add(&service, span);
+                if self.events == Events::Logs {
+                    span.events.clear();
+                }
             }
-            if let Some(pipeline) = &self.pipeline {
+            if let Some(Outlet { pipeline, .. }) = &self.spans_out {
                 let done = self.journal.as_ref().map(|journal| &journal.done);
                 let withheld = |id| self.model.session(id).is_some_and(|session| session.info().withheld);
                 let (held, mut ours): (Vec<_>, Vec<_>) = finished
@@ -433,7 +487,10 @@ impl Agent {
     }
 
     fn write_journal(&mut self) {
-        let (Some(journal), Some(pipeline)) = (&mut self.journal, &self.pipeline) else { return };
+        let batches: Vec<Batch> =
+            self.outlets().flat_map(|outlet| outlet.pipeline.unacknowledged()).collect();
+        let sealed = self.sealed();
+        let Some(journal) = &mut self.journal else { return };
         let positions = remembered(&self.before, self.collector.positions(), &self.exporting);
         let exporting = &self.exporting;
         for (id, _) in self.collector.states().filter(|(_, state)| matches!(state, State::Over(_))) {
@@ -443,9 +500,9 @@ impl Agent {
                 journal.done.insert(id.0);
             }
         }
-        let written = journal.write(&positions, &pipeline.unacknowledged());
+        let written = journal.write(&positions, &batches);
         self.unwritten = false;
-        self.written = Some((Instant::now(), pipeline.sealed()));
+        self.written = Some((Instant::now(), sealed));
         if let Err(error) = written
             && !self.counts.journal_failed()
         {
@@ -454,34 +511,19 @@ impl Agent {
     }
 
     fn report(&mut self) {
-        let stats = self.pipeline.as_ref().map(Pipeline::stats).unwrap_or_default();
-        let why = stats.last_error.as_ref().map_or("", |error| &error.text);
-        match (self.said_failing, stats.failing) {
-            (false, true) => {
-                self.say(format_args!("{why}"));
-                if stats.sent_spans == 0 {
-                    self.say(format_args!("traces can be seen without a backend: pollscope traces"));
-                }
-            }
-            (true, false) => self.say(format_args!("the backend takes spans again")),
-            _ => {}
-        }
-        self.said_failing = stats.failing;
-        let refused = stats.dropped_spans_refused;
-        if refused > self.refused.0 && self.refused.1 != why {
-            self.say(format_args!("{refused} spans were refused: {why}"));
-            self.refused.1 = why.to_owned();
-        }
-        self.refused.0 = refused;
-        if let Some(warning) = &stats.last_warning
-            && warning.text != self.warned
-        {
-            self.say(format_args!("{}", warning.text));
-            self.warned.clone_from(&warning.text);
-        }
+        let mut news = Vec::new();
+        let mut stats_of = |outlet: &mut Option<Outlet>| {
+            outlet.as_mut().map_or_else(Default::default, |outlet| {
+                let stats = outlet.pipeline.stats();
+                news.extend(outlet.news(&stats));
+                stats
+            })
+        };
+        let (spans, logs) = (stats_of(&mut self.spans_out), stats_of(&mut self.logs_out));
+        news.iter().for_each(|text| self.say(format_args!("{text}")));
         let (live, dead): (Vec<_>, Vec<_>) =
             self.collector.states().partition(|(_, state)| *state == State::Live);
-        self.counts.publish(live.len(), dead.len(), stats, Unshown::of(&self.model));
+        self.counts.publish(live.len(), dead.len(), spans, logs, Unshown::of(&self.model));
     }
 
     /// Reads what is left, sends it for at most `grace`, and writes the journal.
@@ -494,29 +536,46 @@ impl Agent {
             self.model.end_round();
             self.export();
         }
+        self.model.release_logs();
+        self.export_logs();
         self.before = now;
         self.write_journal();
-        let Some(pipeline) = self.pipeline.take() else { return Ok(()) };
+        let (spans, logs) = (self.spans_out.take(), self.logs_out.take());
         let own = self.own.take();
         let own = async {
             if let Some(own) = own {
                 own.shutdown(grace).await;
             }
         };
-        let (left, ()) = tokio::join!(pipeline.shutdown(grace), own);
+        let (spans, logs, ()) = tokio::join!(shut(spans, grace), shut(logs, grace), own);
         while let Ok(settled) = self.settled.try_recv() {
             self.settle(settled);
         }
-        let spans: u64 = left.batches.iter().map(|batch| batch.spans as u64).sum();
-        if spans > 0 {
-            self.say(format_args!("{spans} spans could not be sent; they wait in the journal"));
+        let left: Vec<Batch> = [spans.batches, logs.batches].concat();
+        for signal in [Signal::Traces, Signal::Logs] {
+            let of_signal = left.iter().filter(|batch| batch.signal == signal);
+            let items: u64 = of_signal.map(|batch| u64::from(batch.items)).sum();
+            if items > 0 {
+                self.say(format_args!(
+                    "{items} {} could not be sent; they wait in the journal",
+                    signal.items()
+                ));
+            }
         }
         if let Some(journal) = &mut self.journal {
             let positions = remembered(&self.before, self.collector.positions(), &self.exporting);
-            journal.write(&positions, &left.batches)?;
+            journal.write(&positions, &left)?;
             journal.write_open(&open::entries(&self.model, self.exporting.iter().copied()))?;
         }
         Ok(())
+    }
+}
+
+/// Sends what is left, for at most `grace`.
+async fn shut(outlet: Option<Outlet>, grace: Duration) -> Leftover {
+    match outlet {
+        Some(outlet) => outlet.pipeline.shutdown(grace).await,
+        None => Leftover::default(),
     }
 }
 

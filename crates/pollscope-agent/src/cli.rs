@@ -3,6 +3,7 @@
 use crate::{agent, doctor, observe, run, show};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -76,6 +77,17 @@ pub struct Export {
     pub config: Option<PathBuf>,
 }
 
+/// How events are exported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Events {
+    /// As span events, with their span when that has ended
+    #[default]
+    Span,
+    /// As log records, at once, with the ids of their span
+    Logs,
+}
+
 /// `pollscope agent`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct AgentArgs {
@@ -98,6 +110,9 @@ pub struct AgentArgs {
     /// Spans exported a second at most, about: beyond it whole traces are dropped, by their ids
     #[arg(long, value_name = "N")]
     pub max_spans_per_second: Option<NonZeroU32>,
+    /// How events are exported: in their spans, or each as an OTLP log record [default: span]
+    #[arg(long, value_enum, value_name = "WAY")]
+    pub events: Option<Events>,
     /// Export the agent's own spans and metrics too, as service `pollscope-agent`
     #[arg(long)]
     pub own_telemetry: bool,

@@ -16,6 +16,7 @@ pub struct Counts {
     refused: AtomicU64,
     foreign: AtomicU64,
     withheld: AtomicU64,
+    withheld_logs: AtomicU64,
     throttled: AtomicU64,
     rounds: AtomicU64,
     journal_failed: AtomicBool,
@@ -27,6 +28,7 @@ struct State {
     live: usize,
     dead: usize,
     stats: Stats,
+    logs: Stats,
     unshown: Unshown,
 }
 
@@ -37,6 +39,7 @@ pub struct Unshown {
     pub overflow: u64,
     pub polls: u64,
     pub births: u64,
+    pub logs: u64,
 }
 
 impl Unshown {
@@ -46,6 +49,7 @@ impl Unshown {
             overflow: model.finished_overflow(),
             polls: model.polls_of_unknown_tasks(),
             births: model.refused_births(),
+            logs: model.lost_logs(),
         }
     }
 
@@ -111,6 +115,11 @@ impl Counts {
         self.withheld.fetch_add(spans, Ordering::Relaxed);
     }
 
+    /// Counts log records that their service wants not exported.
+    pub fn withhold_logs(&self, logs: u64) {
+        self.withheld_logs.fetch_add(logs, Ordering::Relaxed);
+    }
+
     /// Counts spans of traces that were dropped for the rate; whether they are the first.
     pub fn throttle(&self, spans: u64) -> bool {
         self.throttled.fetch_add(spans, Ordering::Relaxed) == 0 && spans > 0
@@ -122,8 +131,9 @@ impl Counts {
     }
 
     /// Takes the state after a turn.
-    pub fn publish(&self, live: usize, dead: usize, stats: Stats, unshown: Unshown) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State { live, dead, stats, unshown };
+    pub fn publish(&self, live: usize, dead: usize, stats: Stats, logs: Stats, unshown: Unshown) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) =
+            State { live, dead, stats, logs, unshown };
     }
 
     /// Whether a round over all sessions was made.
@@ -133,7 +143,7 @@ impl Counts {
 
     /// All of it.
     pub fn readings(&self) -> Vec<Reading> {
-        let State { live, dead, stats, unshown } =
+        let State { live, dead, stats, logs, unshown } =
             self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let [polls, span_ends, others] = &self.lost;
@@ -217,20 +227,20 @@ impl Counts {
                 "pollscope.agent.queue.spans",
                 "{span}",
                 "Spans that wait to be sent.",
-                stats.queued_spans + stats.open_spans,
+                stats.queued + stats.open,
             ),
             gauge(
                 "pollscope.agent.queue.size",
                 "By",
-                "Encoded spans that wait to be sent.",
-                stats.queued_bytes,
+                "Encoded spans and log records that wait to be sent.",
+                stats.queued_bytes + logs.queued_bytes,
             ),
-            counter("pollscope.agent.spans.sent", "{span}", "Spans that the backend took.", stats.sent_spans),
+            counter("pollscope.agent.spans.sent", "{span}", "Spans that the backend took.", stats.sent),
             counter(
                 "pollscope.agent.spans.rejected",
                 "{span}",
                 "Spans that the backend rejected in a partial success.",
-                stats.rejected_spans,
+                stats.rejected,
             ),
             Reading {
                 values: [full, refused].map(|(reason, spans)| (Some(("reason", reason)), spans)).into(),
@@ -240,13 +250,13 @@ impl Counts {
                 "pollscope.agent.spans.restored",
                 "{span}",
                 "Spans that the journal brought back at start: they may be sent again.",
-                stats.restored_spans,
+                stats.restored,
             ),
             counter(
                 "pollscope.agent.spans.unsampled",
                 "{span}",
                 "Spans of traces that are not sampled.",
-                stats.unsampled_spans,
+                stats.unsampled,
             ),
             counter(
                 "pollscope.agent.spans.foreign",
@@ -266,17 +276,62 @@ impl Counts {
                 "Spans of traces that were dropped whole: there were more than --max-spans-per-second.",
                 load(&self.throttled),
             ),
+            gauge(
+                "pollscope.agent.queue.logs",
+                "{log_record}",
+                "Log records that wait to be sent.",
+                logs.queued + logs.open,
+            ),
+            counter(
+                "pollscope.agent.logs.sent",
+                "{log_record}",
+                "Log records that the backend took.",
+                logs.sent,
+            ),
+            counter(
+                "pollscope.agent.logs.rejected",
+                "{log_record}",
+                "Log records that the backend rejected in a partial success.",
+                logs.rejected,
+            ),
+            Reading {
+                values: by("reason", &logs.dropped()),
+                ..counter(
+                    "pollscope.agent.logs.dropped",
+                    "{log_record}",
+                    "Log records that were given up.",
+                    0,
+                )
+            },
+            counter(
+                "pollscope.agent.logs.restored",
+                "{log_record}",
+                "Log records that the journal brought back at start: they may be sent again.",
+                logs.restored,
+            ),
+            counter(
+                "pollscope.agent.logs.lost",
+                "{log_record}",
+                "Events that became no log record: too many were kept.",
+                unshown.logs,
+            ),
+            counter(
+                "pollscope.agent.logs.withheld",
+                "{log_record}",
+                "Log records of services that want none exported: OTEL_SDK_DISABLED, OTEL_LOGS_EXPORTER.",
+                load(&self.withheld_logs),
+            ),
             counter(
                 "pollscope.agent.export.requests",
                 "{request}",
                 "Export requests begun, retries among them.",
-                stats.requests,
+                stats.requests + logs.requests,
             ),
             counter(
                 "pollscope.agent.export.retries",
                 "{request}",
                 "Export requests that failed and were tried again.",
-                stats.retries,
+                stats.retries + logs.retries,
             ),
         ]
     }

@@ -6,6 +6,7 @@ use crate::settings;
 use crate::show;
 use anyhow::Result;
 use pollscope_collect::{Rings, SessionStatus, State};
+use pollscope_export::{Config, Signal};
 use pollscope_model::event::SessionInfo;
 use pollscope_model::text::clean;
 use pollscope_wire::reader::{OpenError, SessionFiles};
@@ -39,7 +40,7 @@ pub async fn main(arguments: &DoctorArgs) -> Result<ExitCode> {
     let mut checks = vec![clock()];
     checks.extend(places(&observed));
     checks.extend(sessions(&observed));
-    checks.push(backend(arguments).await);
+    checks.extend(backends(arguments).await);
     if arguments.json {
         let all: Vec<_> = checks
             .iter()
@@ -314,14 +315,26 @@ fn has_line_tables(path: &Path) -> Option<bool> {
     Some(file.section_by_name(".debug_line").is_some_and(|section| section.size() > 0))
 }
 
-async fn backend(arguments: &DoctorArgs) -> Check {
-    let config = match settings::export(&arguments.export) {
-        Ok(Some(config)) => config,
-        Ok(None) => return check(Level::Ok, "export is off", None),
-        Err(error) => return check(Level::Fail, format!("export settings: {error:#}"), None),
+async fn backends(arguments: &DoctorArgs) -> Vec<Check> {
+    let configs = match settings::export(&arguments.export) {
+        Ok(configs) if configs.is_empty() => return vec![check(Level::Ok, "export is off", None)],
+        Ok(configs) => configs,
+        Err(error) => return vec![check(Level::Fail, format!("export settings: {error:#}"), None)],
     };
-    match pollscope_export::health::probe(&config).await {
-        Ok(()) => check(Level::Ok, format!("backend {} takes traces", config.endpoint), None),
+    let mut checks = Vec::new();
+    for config in configs {
+        checks.push(backend(&config).await);
+    }
+    checks
+}
+
+async fn backend(config: &Config) -> Check {
+    let takes = match config.signal {
+        Signal::Traces => "traces",
+        Signal::Logs => "logs",
+    };
+    match pollscope_export::health::probe(config).await {
+        Ok(()) => check(Level::Ok, format!("backend {} takes {takes}", config.endpoint), None),
         Err(error) => {
             let level = if config.endpoint_given { Level::Fail } else { Level::Warn };
             let mend =

@@ -4,22 +4,23 @@
 //! before it can be sent and removed when it is settled. Both happen between two turns of the loop, on the one
 //! thread that also sends: so no batch leaves before the journal knows it, and span ends before the positions
 //! are in a batch or acknowledged. Open spans are written at the end alone (`open.json`): the pieces that were
-//! read of them stand before the positions. After a SIGKILL a span that was open lacks those, and says so.
+//! read of them stand before the positions. Events that go out as log records are in a batch once all before the
+//! positions was told, as span ends are. After a SIGKILL a span that was open lacks those, and says so.
 
 pub mod open;
 
 use anyhow::{Context, Result, bail};
 use open::Open;
 use pollscope_collect::{Positions, SessionPositions};
-use pollscope_export::Batch;
+use pollscope_export::{Batch, Signal};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// First bytes of a batch file.
-const MAGIC: &[u8; 8] = b"PLSCBAT1";
+/// First bytes of a batch file, by what it carries.
+const MAGIC: [(Signal, &[u8; 8]); 2] = [(Signal::Traces, b"PLSCBAT1"), (Signal::Logs, b"PLSCLOG1")];
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct File {
@@ -41,7 +42,7 @@ struct SessionEntry {
 /// The journal's directory.
 pub struct Journal {
     dir: PathBuf,
-    written: HashSet<u64>,
+    written: HashSet<(Signal, u64)>,
     /// Sessions exported to their end.
     pub done: HashSet<u128>,
     _lock: fs::File,
@@ -117,7 +118,7 @@ impl Journal {
             }
             match fs::read(&path).ok().and_then(|bytes| decode(&bytes)) {
                 Some(batch) => {
-                    journal.written.insert(batch.id);
+                    journal.written.insert((batch.signal, batch.id));
                     batches.push(batch);
                 }
                 None => damaged.push(path),
@@ -139,16 +140,21 @@ impl Journal {
         replace(&self.open_path(), &serde_json::to_vec(entries)?)
     }
 
-    fn batch_path(&self, id: u64) -> PathBuf {
-        self.dir.join(format!("batch-{id:016x}.otlp"))
+    fn batch_path(&self, signal: Signal, id: u64) -> PathBuf {
+        let name = match signal {
+            Signal::Traces => "batch",
+            Signal::Logs => "logs",
+        };
+        self.dir.join(format!("{name}-{id:016x}.otlp"))
     }
 
     /// Writes what is new among the unacknowledged batches, removes what was settled, then the positions.
     pub fn write(&mut self, positions: &Positions, batches: &[Batch]) -> Result<()> {
         for batch in batches {
-            if !self.written.contains(&batch.id) {
-                replace(&self.batch_path(batch.id), &encode(batch))?;
-                self.written.insert(batch.id);
+            let key = (batch.signal, batch.id);
+            if !self.written.contains(&key) {
+                replace(&self.batch_path(batch.signal, batch.id), &encode(batch))?;
+                self.written.insert(key);
             }
         }
         let mut sessions: Vec<SessionEntry> = positions
@@ -169,9 +175,9 @@ impl Journal {
     }
 
     /// Forgets a batch that is settled.
-    pub fn settled(&mut self, id: u64) {
-        if self.written.remove(&id) {
-            let _ = fs::remove_file(self.batch_path(id));
+    pub fn settled(&mut self, signal: Signal, id: u64) {
+        if self.written.remove(&(signal, id)) {
+            let _ = fs::remove_file(self.batch_path(signal, id));
         }
     }
 }
@@ -186,23 +192,25 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 
 fn encode(batch: &Batch) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(batch.payload.len() + 32);
-    bytes.extend_from_slice(MAGIC);
+    bytes.extend(MAGIC.iter().filter(|(signal, _)| *signal == batch.signal).flat_map(|(_, magic)| **magic));
     bytes.extend_from_slice(&batch.id.to_le_bytes());
-    bytes.extend_from_slice(&(batch.spans as u64).to_le_bytes());
+    bytes.extend_from_slice(&(batch.items as u64).to_le_bytes());
     bytes.extend_from_slice(&(batch.payload.len() as u64).to_le_bytes());
     bytes.extend_from_slice(&batch.payload);
     bytes
 }
 
 fn decode(bytes: &[u8]) -> Option<Batch> {
-    let rest = bytes.strip_prefix(MAGIC)?;
+    let (signal, rest) =
+        MAGIC.iter().find_map(|(signal, magic)| Some((*signal, bytes.strip_prefix(*magic)?)))?;
     let (id, rest) = rest.split_first_chunk::<8>()?;
-    let (spans, rest) = rest.split_first_chunk::<8>()?;
+    let (items, rest) = rest.split_first_chunk::<8>()?;
     let (length, payload) = rest.split_first_chunk::<8>()?;
     let whole = u64::from_le_bytes(*length) == payload.len() as u64;
     whole.then(|| Batch {
+        signal,
         id: u64::from_le_bytes(*id),
-        spans: u64::from_le_bytes(*spans) as u32,
+        items: u64::from_le_bytes(*items) as u32,
         payload: payload.to_vec().into(),
     })
 }
@@ -221,7 +229,8 @@ mod tests {
     fn what_was_written_is_restored_and_settled_batches_are_not() {
         let dir = dir("restore");
         let mut journal = Journal::open(&dir).unwrap().journal;
-        let batch = |id: u64| Batch { id, spans: 3, payload: vec![id as u8; 100].into() };
+        let batch = |signal, id: u64| Batch { signal, id, items: 3, payload: vec![id as u8; 100].into() };
+        let (spans, logs) = (|id| batch(Signal::Traces, id), |id| batch(Signal::Logs, id));
         let at = SessionPositions {
             rings: vec![(0, 1, 4096, [1, 2, 3])],
             line: vec![(5, 6, 0.33)],
@@ -230,15 +239,16 @@ mod tests {
         };
         let positions = Positions::from([(77, at)]);
         journal.done.insert(99);
-        journal.write(&positions, &[batch(1), batch(2)]).unwrap();
-        journal.settled(1);
+        journal.write(&positions, &[spans(1), spans(2), logs(1), logs(2)]).unwrap();
+        journal.settled(Signal::Traces, 1);
+        journal.settled(Signal::Logs, 2);
         // Another one meanwhile keeps its own.
         let other = Journal::open(&dir).unwrap();
         assert!(other.batches.is_empty() && other.positions.is_empty());
         drop((journal, other));
         let restored = Journal::open(&dir).unwrap();
         assert_eq!(restored.positions, positions);
-        assert_eq!(restored.batches, [batch(2)]);
+        assert_eq!(restored.batches, [logs(1), spans(2)]);
         assert_eq!(restored.journal.done, HashSet::from([99]));
         assert!(restored.damaged.is_empty());
         fs::remove_dir_all(dir).unwrap();
@@ -248,9 +258,9 @@ mod tests {
     fn a_torn_file_is_named_and_left_out() {
         let dir = dir("torn");
         let mut journal = Journal::open(&dir).unwrap().journal;
-        let batch = Batch { id: 1, spans: 1, payload: vec![1; 100].into() };
+        let batch = Batch { signal: Signal::Traces, id: 1, items: 1, payload: vec![1; 100].into() };
         journal.write(&Positions::new(), &[batch]).unwrap();
-        let path = journal.batch_path(1);
+        let path = journal.batch_path(Signal::Traces, 1);
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..60]).unwrap();
         fs::write(dir.join("positions.json"), b"{\"version\":1,\"sess").unwrap();

@@ -10,6 +10,7 @@ mod doctor;
 mod journal;
 mod json;
 mod observe;
+mod outlet;
 mod run;
 mod server;
 mod settings;

@@ -1,8 +1,8 @@
 //! Settings in layers: flags over environment over `pollscope.toml` over defaults.
 
-use crate::cli::{AgentArgs, Export};
+use crate::cli::{AgentArgs, Events, Export};
 use anyhow::{Context, Result, bail};
-use pollscope_export::{Config, Options};
+use pollscope_export::{Config, Options, Signal};
 use serde::Deserialize;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,7 @@ struct AgentFile {
     grace_seconds: Option<f64>,
     keep_dead_seconds: Option<f64>,
     max_spans_per_second: Option<NonZeroU32>,
+    events: Option<Events>,
     own_telemetry: bool,
 }
 
@@ -35,6 +36,10 @@ pub struct Settings {
     pub dirs: Vec<PathBuf>,
     /// Where traces go; `None`: nowhere.
     pub export: Option<Config>,
+    /// How events leave.
+    pub events: Events,
+    /// Where log records go; `None`: nowhere.
+    pub logs: Option<Config>,
     /// Where the journal is kept.
     pub state: PathBuf,
     /// Address of the agent's own pages.
@@ -64,7 +69,7 @@ fn read(path: Option<&Path>) -> Result<File> {
     toml::from_str(&text).with_context(|| format!("cannot understand {}", path.display()))
 }
 
-fn export_of(flags: &Export, file: &File) -> Result<Option<Config>> {
+fn export_of(signal: Signal, flags: &Export, file: &File) -> Result<Option<Config>> {
     if flags.no_export {
         return Ok(None);
     }
@@ -76,14 +81,19 @@ fn export_of(flags: &Export, file: &File) -> Result<Option<Config>> {
         "OTEL_EXPORTER_OTLP_COMPRESSION" => flags.compression.clone(),
         _ => None,
     };
-    let said = Options::from_env(lookup)?;
-    let env = Options::from_env(|name| std::env::var(name).ok())?;
-    Ok(said.over(env).over(file.otlp.clone()).resolve()?)
+    let said = Options::from_env(signal, lookup)?;
+    let env = Options::from_env(signal, |name| std::env::var(name).ok())?;
+    Ok(said.over(env).over(file.otlp.clone()).resolve(signal)?)
 }
 
-/// Where traces go, for verbs that only export.
-pub fn export(flags: &Export) -> Result<Option<Config>> {
-    export_of(flags, &read(flags.config.as_deref())?)
+/// Where traces go, and where log records go if the settings file wants them, for verbs that only export.
+pub fn export(flags: &Export) -> Result<Vec<Config>> {
+    let file = read(flags.config.as_deref())?;
+    let mut all: Vec<Config> = export_of(Signal::Traces, flags, &file)?.into_iter().collect();
+    if file.agent.events == Some(Events::Logs) {
+        all.extend(export_of(Signal::Logs, flags, &file)?);
+    }
+    Ok(all)
 }
 
 fn seconds(given: Option<f64>, default: f64, name: &str) -> Result<Duration> {
@@ -107,9 +117,17 @@ impl Settings {
         } else {
             arguments.which.dir.clone()
         };
+        let events = arguments.events.or(file.agent.events).unwrap_or_default();
+        let logs = match (events, export_of(Signal::Logs, &arguments.export, &file)) {
+            (Events::Logs, logs) => logs?,
+            // For what an earlier agent left.
+            (Events::Span, logs) => logs.unwrap_or_default(),
+        };
         Ok(Settings {
             dirs,
-            export: export_of(&arguments.export, &file)?,
+            export: export_of(Signal::Traces, &arguments.export, &file)?,
+            events,
+            logs,
             state,
             listen: (listen != "off").then_some(listen),
             grace: seconds(arguments.grace.or(file.agent.grace_seconds), 5.0, "grace")?,
@@ -137,10 +155,28 @@ mod tests {
     }
 
     #[test]
+    fn events_leave_as_the_flag_says_then_as_the_file_says_then_in_spans() {
+        let path = std::env::temp_dir().join(format!("pollscope-events-{}.toml", std::process::id()));
+        std::fs::write(&path, "[agent]\nevents = \"logs\"\n[otlp]\nlogs_endpoint = \"http://l:1/l\"\n")
+            .unwrap();
+        let resolved = |events| {
+            let export = Export { config: Some(path.clone()), ..Export::default() };
+            Settings::resolve(&AgentArgs { events, export, ..AgentArgs::default() }).unwrap()
+        };
+        let by_file = resolved(None);
+        assert_eq!(by_file.events, Events::Logs);
+        assert_eq!(by_file.logs.unwrap().endpoint.to_string(), "http://l:1/l");
+        assert_eq!(resolved(Some(Events::Span)).events, Events::Span);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(Events::default(), Events::Span);
+        assert!(toml::from_str::<File>("[agent]\nevents = \"both\"\n").is_err());
+    }
+
+    #[test]
     fn flags_win_over_the_file() {
         let file: File = toml::from_str("[otlp]\nendpoint = \"http://file:4317\"\n").unwrap();
         let flags = Export { endpoint: Some("http://flag:4317".to_owned()), ..Export::default() };
-        let config = export_of(&flags, &file).unwrap().unwrap();
+        let config = export_of(Signal::Traces, &flags, &file).unwrap().unwrap();
         assert_eq!(config.endpoint.host(), Some("flag"));
     }
 }

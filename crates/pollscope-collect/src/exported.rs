@@ -1,5 +1,6 @@
-//! Span ends that an earlier reader has exported. All that still stands is read again after a restart, so that
+//! Span ends and events that an earlier reader has exported. All that still stands is read again after a restart, so that
 //! open spans have their attributes; a span that has left is shown, but leaves no second time: as if not sampled.
+//! An event says itself that it was told.
 
 use pollscope_model::event::{Event, LocalSpanId, SpanIds};
 use std::collections::HashSet;
@@ -30,6 +31,16 @@ impl Exported {
             }
             Event::SpanIds(span, ids) if self.spans.contains(&span) => {
                 sink(Event::SpanIds(span, unsampled(ids)));
+            }
+            Event::SpanEvent { span, at, callsite, attributes, dropped_attributes, exported: _ } => {
+                sink(Event::SpanEvent {
+                    span,
+                    at,
+                    callsite,
+                    attributes,
+                    dropped_attributes,
+                    exported: before,
+                });
             }
             other => sink(other),
         }

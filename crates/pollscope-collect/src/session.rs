@@ -392,11 +392,11 @@ impl Followed {
                 }
                 // Parts stand next to one another: over a gap they are not of the same value.
                 let block = position / BLOCK_BYTES;
+                let exported = position < ring.exported;
                 if block > ring.block + 1 {
-                    ring.open.finish(sink);
+                    ring.open.finish(&mut |event| self.exported.tell(event, exported, sink));
                 }
                 ring.block = block;
-                let exported = position < ring.exported;
                 converter.record(writer, &raw, &mut ring.open, &mut |event| {
                     self.exported.tell(event, exported, sink);
                 });
@@ -690,7 +690,7 @@ fn info(files: &SessionFiles, header: &Header) -> SessionInfo {
     let mut resource = Vec::new();
     let mut exe = String::new();
     let (mut tracing_layer, mut foreign_subscriber) = (false, false);
-    let mut withheld = false;
+    let (mut withheld, mut withheld_logs) = (false, false);
     for item in files.info().unwrap_or_default() {
         if !item.resource {
             match (item.key.as_str(), item.value) {
@@ -698,6 +698,7 @@ fn info(files: &SessionFiles, header: &Header) -> SessionInfo {
                 ("tracing.layer", InfoValue::Bool(made)) => tracing_layer = made,
                 ("tracing.foreign", InfoValue::Bool(found)) => foreign_subscriber = found,
                 ("export.traces", InfoValue::Str(said)) => withheld = said == "false",
+                ("export.logs", InfoValue::Str(said)) => withheld_logs = said == "false",
                 _ => {}
             }
             continue;
@@ -718,6 +719,7 @@ fn info(files: &SessionFiles, header: &Header) -> SessionInfo {
         tracing_layer,
         foreign_subscriber,
         withheld,
+        withheld_logs,
         slow_poll: Nanos(header.slow_poll_ns),
     }
 }

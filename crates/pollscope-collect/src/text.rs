@@ -160,7 +160,14 @@ impl Open {
         self.text = None;
         if let Some(event) = self.event.take() {
             let OpenEvent { span, at, callsite, attributes, dropped: dropped_attributes, .. } = event;
-            sink(Event::SpanEvent { span: local(span), at, callsite, attributes, dropped_attributes });
+            sink(Event::SpanEvent {
+                span: local(span),
+                at,
+                callsite,
+                attributes,
+                dropped_attributes,
+                exported: false,
+            });
         }
     }
 }

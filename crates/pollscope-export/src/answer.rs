@@ -3,6 +3,7 @@
 //! The rules are those of the OTLP specification: gRPC codes and HTTP statuses that pass are retried, with the
 //! delay that the server asks for (`RetryInfo`, `Retry-After`); everything else would fail again and is final.
 
+use crate::signal::Signal;
 use http::StatusCode;
 use http::header::{HeaderMap, RETRY_AFTER};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
@@ -21,9 +22,9 @@ pub const LONGEST_HINT: Duration = Duration::from_secs(600);
 pub enum Answer {
     /// All of it was taken.
     Accepted,
-    /// It was taken but for `rejected` spans, which must not be sent again. With 0 it is a warning only.
+    /// It was taken but for `rejected` spans or log records, which must not be sent again. With 0 it is a warning only.
     Partial {
-        /// Spans that were not taken.
+        /// How many were not taken.
         rejected: u64,
         /// The server's words.
         message: String,
@@ -41,8 +42,10 @@ pub enum Answer {
 
 /// Why a request failed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("cannot send spans to {endpoint}: {why}; {fix}")]
+#[error("cannot send {} to {endpoint}: {why}; {fix}", signal.items())]
 pub struct SendError {
+    /// What was sent.
+    pub signal: Signal,
     /// Where it was sent to.
     pub endpoint: String,
     /// Why it failed.
@@ -51,7 +54,8 @@ pub struct SendError {
     pub fix: &'static str,
 }
 
-/// A 2xx over HTTP, or OK over gRPC.
+/// A 2xx over HTTP, or OK over gRPC. A response of the logs service is read as one of the trace service: both have
+/// the same fields under the same numbers, `rejected_log_records` as `rejected_spans`.
 pub(crate) fn accepted(response: ExportTraceServiceResponse) -> Answer {
     let partial = response.partial_success.unwrap_or_default();
     let rejected = u64::try_from(partial.rejected_spans).unwrap_or(0);
@@ -61,6 +65,7 @@ pub(crate) fn accepted(response: ExportTraceServiceResponse) -> Answer {
 
 /// Any other status over HTTP.
 pub(crate) fn http_failure(
+    signal: Signal,
     endpoint: String,
     status: StatusCode,
     headers: &HeaderMap,
@@ -78,34 +83,46 @@ pub(crate) fn http_failure(
         400 | 415 if packed => {
             "see the backend's log, or try OTEL_EXPORTER_OTLP_COMPRESSION=none: not every backend takes gzip"
         }
+        404 | 405 | 415 if signal == Signal::Logs => FIX_NO_LOGS,
         404 | 405 | 415 => "check the path of the endpoint (usually /v1/traces) and the protocol",
         413 => "send smaller batches, or gzip by OTEL_EXPORTER_OTLP_COMPRESSION=gzip",
         429 | 502..=504 => "it is tried again; look at the backend if this stays",
         300..=399 => "name the endpoint it moved to",
         _ => "see the backend's log for what it did not like",
     };
-    let error = SendError { endpoint, why, fix };
+    let error = SendError { signal, endpoint, why, fix };
     match status.as_u16() {
         429 | 502..=504 => Answer::Retry { after: retry_after(headers, now), error },
         _ => Answer::Refused(error),
     }
 }
 
+const FIX_NO_LOGS: &str = "name an endpoint that takes logs by OTEL_EXPORTER_OTLP_LOGS_ENDPOINT, or leave events in \
+                           their spans by --events span";
 const FIX_CREDENTIALS: &str = "check the credentials in OTEL_EXPORTER_OTLP_HEADERS";
 
 /// An HTTP answer where one by gRPC should have come: of a proxy before the backend, or of another service.
-pub(crate) fn no_grpc(endpoint: String, status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Answer {
+pub(crate) fn no_grpc(
+    signal: Signal,
+    endpoint: String,
+    status: StatusCode,
+    headers: &HeaderMap,
+    now: SystemTime,
+) -> Answer {
     let why = format!("the server answered {status} by plain HTTP, not by gRPC");
     // gRPC's own mapping of HTTP statuses has these four as UNAVAILABLE.
     match status.as_u16() {
         429 | 502..=504 => {
             let fix = "it is tried again; look at the backend and the proxy before it if this stays";
-            Answer::Retry { after: retry_after(headers, now), error: SendError { endpoint, why, fix } }
+            Answer::Retry {
+                after: retry_after(headers, now),
+                error: SendError { signal, endpoint, why, fix },
+            }
         }
         _ => {
             let fix =
                 "check that this port takes gRPC; for HTTP set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf";
-            Answer::Refused(SendError { endpoint, why, fix })
+            Answer::Refused(SendError { signal, endpoint, why, fix })
         }
     }
 }
@@ -122,10 +139,11 @@ pub(crate) fn grpc_status(headers: &HeaderMap) -> Option<Status> {
 }
 
 /// A gRPC status other than OK.
-pub(crate) fn grpc_failure(endpoint: String, status: &Status) -> Answer {
+pub(crate) fn grpc_failure(signal: Signal, endpoint: String, status: &Status) -> Answer {
     let after = retry_info(status.details());
     let fix = match status.code() {
         Code::Unauthenticated | Code::PermissionDenied => FIX_CREDENTIALS,
+        Code::Unimplemented if signal == Signal::Logs => FIX_NO_LOGS,
         Code::Unimplemented => {
             "check that this port takes OTLP traces by gRPC, or set OTEL_EXPORTER_OTLP_PROTOCOL"
         }
@@ -139,7 +157,7 @@ pub(crate) fn grpc_failure(endpoint: String, status: &Status) -> Answer {
         "" => format!("the server answered {:?}", status.code()),
         message => format!("the server answered {:?}: {}", status.code(), shortened(message)),
     };
-    let error = SendError { endpoint, why, fix };
+    let error = SendError { signal, endpoint, why, fix };
     if passes(status.code(), after) { Answer::Retry { after, error } } else { Answer::Refused(error) }
 }
 

@@ -11,7 +11,7 @@ fn http(status: u16, headers: &[(&'static str, &str)], body: &[u8]) -> Answer {
         .collect();
     // 1994-11-06 08:49:37, ten seconds before the date below.
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-    http_failure("e".into(), StatusCode::from_u16(status).unwrap(), &map, body, false, now)
+    http_failure(Signal::Traces, "e".into(), StatusCode::from_u16(status).unwrap(), &map, body, false, now)
 }
 
 fn grpc(code: Code, delay: Option<(i64, i32)>) -> Answer {
@@ -24,7 +24,11 @@ fn grpc(code: Code, delay: Option<(i64, i32)>) -> Answer {
         ];
         RpcStatus { code: code as i32, message: String::new(), details }.encode_to_vec()
     });
-    grpc_failure("e".into(), &Status::with_details(code, "why", details.unwrap_or_default().into()))
+    grpc_failure(
+        Signal::Traces,
+        "e".into(),
+        &Status::with_details(code, "why", details.unwrap_or_default().into()),
+    )
 }
 
 /// `None`: final. `Some(hint)`: may be tried again.

@@ -1,6 +1,6 @@
 //! Sends encoded requests: one hyper client for gRPC and for HTTP, one TLS setup for both.
 //!
-//! A payload is an encoded `ExportTraceServiceRequest`. It goes out as it is, so a retry or a batch that was
+//! A payload is an encoded `ExportTraceServiceRequest` or `ExportLogsServiceRequest`. It goes out as it is, so a retry or a batch that was
 //! restored from the journal costs no decoding. gRPC is framed here: tonic's client would bring a second TLS
 //! setup and a load balancer, and its errors do not tell the server's status from a lost connection or from an
 //! answer of OK that it cannot read. Nothing is retried here: one call, one request, one [`Answer`].
@@ -30,9 +30,6 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Code;
 use tonic::body::Body;
 
-/// The method of OTLP's trace service.
-const GRPC_METHOD: PathAndQuery =
-    PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GZIP: HeaderValue = HeaderValue::from_static("gzip");
 /// Flag and length before a gRPC message.
@@ -46,7 +43,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// Sends payloads. The pipeline's tests put a script in the network's place.
 pub trait Transport: Send + Sync + 'static {
-    /// Sends one encoded `ExportTraceServiceRequest` once.
+    /// Sends one encoded request once.
     fn send(&self, payload: Bytes) -> impl Future<Output = Answer> + Send;
 }
 
@@ -129,14 +126,14 @@ impl Client {
         let uri = self.config.endpoint.clone();
         let request = self.post(uri, "application/x-protobuf", CONTENT_ENCODING, payload);
         let (head, body) = self.answer(request, by).await?.into_parts();
-        // The status stands even when the body is unreadable: of a 2xx, the spans were taken.
+        // The status stands even when the body is unreadable: of a 2xx, all was taken.
         let body = match timeout_at(by, Limited::new(body, ANSWER_LIMIT).collect()).await {
             Ok(Ok(body)) => body.to_bytes(),
             _ => Bytes::new(),
         };
         if !head.status.is_success() {
-            let (packed, now) = (self.packs(), SystemTime::now());
-            return Ok(http_failure(self.endpoint(), head.status, &head.headers, &body, packed, now));
+            let (signal, packed, now) = (self.config.signal, self.packs(), SystemTime::now());
+            return Ok(http_failure(signal, self.endpoint(), head.status, &head.headers, &body, packed, now));
         }
         match ExportTraceServiceResponse::decode(body) {
             Ok(response) if is_kind(&head.headers, "application/x-protobuf") => Ok(accepted(response)),
@@ -146,7 +143,7 @@ impl Client {
 
     async fn by_grpc(&self, payload: Bytes, by: Instant) -> Result<Answer, Answer> {
         let mut uri = self.config.endpoint.clone().into_parts();
-        uri.path_and_query = Some(GRPC_METHOD);
+        uri.path_and_query = Some(PathAndQuery::from_static(self.config.signal.method()));
         let uri = Uri::from_parts(uri).expect("an endpoint has a scheme and an authority");
         let body = framed(&if self.packs() { gzipped(&payload) } else { payload }, self.packs());
         let mut request = self.post(uri, "application/grpc", GRPC_ENCODING, body);
@@ -158,7 +155,8 @@ impl Client {
         headers.insert("grpc-timeout", timeout.try_into().expect("it is a number"));
 
         let (head, body) = self.answer(request, by).await?.into_parts();
-        let no_grpc = || no_grpc(self.endpoint(), head.status, &head.headers, SystemTime::now());
+        let no_grpc =
+            || no_grpc(self.config.signal, self.endpoint(), head.status, &head.headers, SystemTime::now());
         if !is_kind(&head.headers, "application/grpc") {
             return Err(no_grpc());
         }
@@ -176,17 +174,18 @@ impl Client {
                 let gzip = head.headers.get(GRPC_ENCODING) == Some(&GZIP);
                 Ok(unframed(&message, gzip).map_or(Answer::Accepted, accepted))
             }
-            Some(status) => Ok(grpc_failure(self.endpoint(), &status)),
+            Some(status) => Ok(grpc_failure(self.config.signal, self.endpoint(), &status)),
             None if head.status != StatusCode::OK => Err(no_grpc()),
             None => Err(self.lost("the answer ended")),
         }
     }
 
-    /// Whether the server took the spans is not known.
+    /// Whether the server took it is not known.
     fn lost(&self, why: &str) -> Answer {
         Answer::Retry {
             after: None,
             error: SendError {
+                signal: self.config.signal,
                 endpoint: self.endpoint(),
                 why: format!("no status came: {why}"),
                 fix: "it is tried again; look at the backend and the proxies before it if this stays",
@@ -198,6 +197,7 @@ impl Client {
         Answer::Retry {
             after: None,
             error: SendError {
+                signal: self.config.signal,
                 endpoint: self.endpoint(),
                 why: format!("no answer within {:?}", self.config.timeout),
                 fix: "look at the backend's load, or raise OTEL_EXPORTER_OTLP_TIMEOUT (milliseconds)",
@@ -228,7 +228,8 @@ impl Client {
             }
             None => port_speaks,
         };
-        Answer::Retry { after: None, error: SendError { endpoint: self.endpoint(), why: told(error), fix } }
+        let (signal, endpoint) = (self.config.signal, self.endpoint());
+        Answer::Retry { after: None, error: SendError { signal, endpoint, why: told(error), fix } }
     }
 }
 

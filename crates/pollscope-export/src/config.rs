@@ -1,8 +1,10 @@
-//! Where spans go and how: the standard `OTEL_*` variables, flags and `pollscope.toml`, in layers.
+//! Where spans and log records go and how: the standard `OTEL_*` variables, flags and `pollscope.toml`, in layers.
 //!
 //! Each source fills an [`Options`]; [`Options::over`] lays one over another (flag over env over file), and
 //! [`Options::resolve`] makes the [`Config`] that the client is built from, with the defaults of the
 //! OpenTelemetry specification. All of it is pure: variables come through a closure, no file is read here.
+//!
+//! `TRACES` stands for the signal: of log records it is `LOGS`, and the path `/v1/logs`.
 //!
 //! | variable                                                     | here                                               |
 //! | ------------------------------------------------------------ | -------------------------------------------------- |
@@ -22,6 +24,7 @@
 //! no sense is an error, not a warning: spans would go astray. `OTEL_BSP_*` is not read: those variables bound
 //! the queue of an SDK inside a service, and `pollscope run` shares its environment with one.
 
+use crate::signal::Signal;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::{PathAndQuery, Scheme, Uri};
 use serde::Deserialize;
@@ -40,8 +43,6 @@ pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
 pub const DEFAULT_GRPC_ENDPOINT: &str = "http://localhost:4317";
 /// Where a local backend listens for OTLP over HTTP.
 pub const DEFAULT_HTTP_ENDPOINT: &str = "http://localhost:4318";
-/// What HTTP adds to a base URL.
-pub const TRACES_PATH: &str = "/v1/traces";
 
 /// A setting that cannot be used.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -199,10 +200,12 @@ fn hex(digit: u8) -> Option<u8> {
 pub struct Options {
     /// Whether to export at all.
     pub enabled: Option<bool>,
-    /// Base URL; HTTP adds `/v1/traces`.
+    /// Base URL; HTTP adds `/v1/traces` or `/v1/logs`.
     pub endpoint: Option<String>,
     /// URL for traces, used as it is.
     pub traces_endpoint: Option<String>,
+    /// URL for log records, used as it is.
+    pub logs_endpoint: Option<String>,
     /// Protocol.
     pub protocol: Option<Protocol>,
     /// Headers of every request.
@@ -222,21 +225,24 @@ pub struct Options {
 }
 
 impl Options {
-    /// The standard variables, read through `lookup`.
-    pub fn from_env(lookup: impl Fn(&str) -> Option<String>) -> Result<Options, ConfigError> {
+    /// The standard variables of a signal, read through `lookup`.
+    pub fn from_env(signal: Signal, lookup: impl Fn(&str) -> Option<String>) -> Result<Options, ConfigError> {
+        let own = signal.variable();
         let get = |name: &str| lookup(name).map(|value| value.trim().to_owned()).filter(|v| !v.is_empty());
         let either = |name: &str| {
-            [format!("OTEL_EXPORTER_OTLP_TRACES_{name}"), format!("OTEL_EXPORTER_OTLP_{name}")]
+            [format!("OTEL_EXPORTER_OTLP_{own}_{name}"), format!("OTEL_EXPORTER_OTLP_{name}")]
                 .into_iter()
                 .find_map(|variable| get(&variable).map(|value| (variable, value)))
         };
         let is_true = |value: &str| value.eq_ignore_ascii_case("true");
         let off = get("OTEL_SDK_DISABLED").is_some_and(|value| is_true(&value))
-            || get("OTEL_TRACES_EXPORTER").is_some_and(|value| value.eq_ignore_ascii_case("none"));
+            || get(&format!("OTEL_{own}_EXPORTER")).is_some_and(|value| value.eq_ignore_ascii_case("none"));
+        let own_endpoint = get(&format!("OTEL_EXPORTER_OTLP_{own}_ENDPOINT"));
         Ok(Options {
             enabled: off.then_some(false),
             endpoint: get("OTEL_EXPORTER_OTLP_ENDPOINT"),
-            traces_endpoint: get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+            traces_endpoint: own_endpoint.clone().filter(|_| signal == Signal::Traces),
+            logs_endpoint: own_endpoint.filter(|_| signal == Signal::Logs),
             protocol: either("PROTOCOL").map(parsed).transpose()?,
             headers: either("HEADERS").map(parsed).transpose()?,
             timeout_ms: either("TIMEOUT").map(milliseconds).transpose()?,
@@ -248,15 +254,17 @@ impl Options {
         })
     }
 
-    /// These options, and where they say nothing `lower`'s. An endpoint of either form hides both of
+    /// These options, and where they say nothing `lower`'s. An endpoint of any form hides all of
     /// `lower`'s and turns export on where `lower` has it off.
     pub fn over(self, lower: Options) -> Options {
-        let names_endpoint = self.endpoint.is_some() || self.traces_endpoint.is_some();
+        let names_endpoint =
+            self.endpoint.is_some() || self.traces_endpoint.is_some() || self.logs_endpoint.is_some();
         let lower_endpoint = |endpoint: Option<String>| endpoint.filter(|_| !names_endpoint);
         Options {
             enabled: self.enabled.or(names_endpoint.then_some(true)).or(lower.enabled),
             endpoint: self.endpoint.or(lower_endpoint(lower.endpoint)),
             traces_endpoint: self.traces_endpoint.or(lower_endpoint(lower.traces_endpoint)),
+            logs_endpoint: self.logs_endpoint.or(lower_endpoint(lower.logs_endpoint)),
             protocol: self.protocol.or(lower.protocol),
             headers: self.headers.or(lower.headers),
             timeout_ms: self.timeout_ms.or(lower.timeout_ms),
@@ -268,24 +276,30 @@ impl Options {
         }
     }
 
-    /// The whole configuration, or `None` when export is switched off.
-    pub fn resolve(self) -> Result<Option<Config>, ConfigError> {
+    /// The whole configuration of a signal, or `None` when its export is switched off.
+    pub fn resolve(self, signal: Signal) -> Result<Option<Config>, ConfigError> {
         if self.enabled == Some(false) {
             return Ok(None);
         }
         let protocol = self.protocol.unwrap_or_default();
-        let endpoint_given = self.endpoint.is_some() || self.traces_endpoint.is_some();
+        let own = match signal {
+            Signal::Traces => self.traces_endpoint,
+            Signal::Logs => self.logs_endpoint,
+        };
+        let endpoint_given = self.endpoint.is_some() || own.is_some();
         let endpoint = match protocol {
             Protocol::Grpc => {
-                let url = self.traces_endpoint.or(self.endpoint);
+                let url = own.or(self.endpoint);
                 grpc_endpoint(
                     url.as_deref().unwrap_or(DEFAULT_GRPC_ENDPOINT),
                     self.insecure.unwrap_or(false),
                 )?
             }
-            Protocol::HttpProtobuf => match (self.traces_endpoint, self.endpoint) {
+            Protocol::HttpProtobuf => match (own, self.endpoint) {
                 (Some(whole), _) => http_endpoint(&whole, "")?,
-                (None, base) => http_endpoint(base.as_deref().unwrap_or(DEFAULT_HTTP_ENDPOINT), TRACES_PATH)?,
+                (None, base) => {
+                    http_endpoint(base.as_deref().unwrap_or(DEFAULT_HTTP_ENDPOINT), signal.path())?
+                }
             },
         };
         let timeout = match self.timeout_ms {
@@ -316,6 +330,7 @@ impl Options {
             }
         };
         Ok(Some(Config {
+            signal,
             protocol,
             endpoint,
             endpoint_given,
@@ -331,6 +346,8 @@ impl Options {
 /// Where to send, and how: ready for a client.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    /// What is sent.
+    pub signal: Signal,
     /// gRPC or HTTP.
     pub protocol: Protocol,
     /// The request's URL; with gRPC scheme and authority only.

@@ -5,15 +5,15 @@ use super::*;
 fn env(variables: &[(&str, &str)]) -> Result<Options, ConfigError> {
     let known: BTreeMap<String, String> =
         variables.iter().map(|(key, value)| (format!("OTEL_{key}"), (*value).to_owned())).collect();
-    Options::from_env(|name| known.get(name).cloned())
+    Options::from_env(Signal::Traces, |name| known.get(name).cloned())
 }
 
 fn resolved(variables: &[(&str, &str)]) -> Config {
-    env(variables).unwrap().resolve().unwrap().expect("export is on")
+    env(variables).unwrap().resolve(Signal::Traces).unwrap().expect("export is on")
 }
 
 fn refused(variables: &[(&str, &str)]) -> String {
-    env(variables).and_then(Options::resolve).unwrap_err().to_string()
+    env(variables).and_then(|options| options.resolve(Signal::Traces)).unwrap_err().to_string()
 }
 
 #[test]
@@ -86,8 +86,8 @@ fn header_values_are_percent_decoded_and_never_shown() {
 
 #[test]
 fn export_is_switched_off_by_the_standard_variables() {
-    assert_eq!(env(&[("SDK_DISABLED", "True")]).unwrap().resolve(), Ok(None));
-    assert_eq!(env(&[("TRACES_EXPORTER", "none")]).unwrap().resolve(), Ok(None));
+    assert_eq!(env(&[("SDK_DISABLED", "True")]).unwrap().resolve(Signal::Traces), Ok(None));
+    assert_eq!(env(&[("TRACES_EXPORTER", "none")]).unwrap().resolve(Signal::Traces), Ok(None));
     resolved(&[("SDK_DISABLED", "false"), ("TRACES_EXPORTER", "otlp")]);
 }
 
@@ -107,8 +107,9 @@ fn a_flag_wins_over_env_and_env_over_file() {
         ..Options::default()
     };
     let both = variables.over(file);
-    assert_eq!(both.clone().resolve(), Ok(None), "nothing named above `none` turns export on");
-    let config = flags.over(both).resolve().unwrap().expect("an endpoint by flag turns export on");
+    assert_eq!(both.clone().resolve(Signal::Traces), Ok(None), "nothing named above `none` turns export on");
+    let config =
+        flags.over(both).resolve(Signal::Traces).unwrap().expect("an endpoint by flag turns export on");
     assert_eq!(config.endpoint, "http://flag:1/v1/traces");
     assert_eq!((config.compression, config.timeout), (Compression::Gzip, Duration::from_millis(77)));
 }
@@ -150,7 +151,7 @@ fn the_same_options_stand_in_a_file() {
         "#,
     )
     .unwrap();
-    let config = file.resolve().unwrap().unwrap();
+    let config = file.resolve(Signal::Traces).unwrap().unwrap();
     assert_eq!((config.protocol, config.compression), (Protocol::Grpc, Compression::Gzip));
     assert_eq!(config.endpoint, "https://collector:4317/");
     assert_eq!(config.headers["x-tenant"], "shop");
@@ -159,4 +160,49 @@ fn the_same_options_stand_in_a_file() {
     let refused = |text: &str| toml::from_str::<Options>(text).unwrap_err().to_string();
     assert!(refused("protocol = \"http/json\"").contains("pollscope sends protobuf only"));
     assert!(refused("endpiont = \"http://x\"").contains("unknown field `endpiont`"));
+}
+
+/// The configuration of log records that these variables give.
+fn for_logs(variables: &[(&str, &str)]) -> Option<Config> {
+    let known: BTreeMap<String, &str> =
+        variables.iter().map(|(key, value)| (format!("OTEL_{key}"), *value)).collect();
+    let lookup = |name: &str| known.get(name).map(|value| (*value).to_owned());
+    Options::from_env(Signal::Logs, lookup).unwrap().resolve(Signal::Logs).unwrap()
+}
+
+#[test]
+fn log_records_have_variables_of_their_own_over_the_general_ones() {
+    let config = for_logs(&[("EXPORTER_OTLP_ENDPOINT", "http://all:4318")]).unwrap();
+    assert_eq!(
+        (config.signal, config.endpoint.to_string()),
+        (Signal::Logs, "http://all:4318/v1/logs".into())
+    );
+    let config = for_logs(&[
+        ("EXPORTER_OTLP_ENDPOINT", "http://all:4318"),
+        ("EXPORTER_OTLP_TRACES_ENDPOINT", "http://traces:4318/t"),
+        ("EXPORTER_OTLP_LOGS_ENDPOINT", "http://logs:4318/l"),
+        ("EXPORTER_OTLP_HEADERS", "a=1"),
+        ("EXPORTER_OTLP_LOGS_HEADERS", "b=2"),
+        ("EXPORTER_OTLP_LOGS_TIMEOUT", "50"),
+        ("EXPORTER_OTLP_LOGS_COMPRESSION", "gzip"),
+        ("EXPORTER_OTLP_LOGS_CERTIFICATE", "/ca.pem"),
+    ])
+    .unwrap();
+    assert_eq!(config.endpoint.to_string(), "http://logs:4318/l");
+    assert_eq!(config.headers.keys().collect::<Vec<_>>(), ["b"]);
+    assert_eq!((config.timeout.as_millis(), config.compression), (50, Compression::Gzip));
+    assert_eq!(config.authority, Some("/ca.pem".into()));
+    let config = for_logs(&[
+        ("EXPORTER_OTLP_LOGS_PROTOCOL", "grpc"),
+        ("EXPORTER_OTLP_LOGS_ENDPOINT", "http://logs:4317"),
+    ]);
+    assert_eq!(config.unwrap().protocol, Protocol::Grpc);
+}
+
+#[test]
+fn the_exporter_of_one_signal_is_switched_off_alone() {
+    assert_eq!(for_logs(&[("LOGS_EXPORTER", "none")]), None);
+    assert_eq!(for_logs(&[("SDK_DISABLED", "true")]), None);
+    assert!(for_logs(&[("TRACES_EXPORTER", "none")]).is_some());
+    resolved(&[("LOGS_EXPORTER", "none")]);
 }

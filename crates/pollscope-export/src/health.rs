@@ -4,8 +4,7 @@ use crate::answer::{Answer, SendError};
 use crate::client::{Client, Transport};
 use crate::config::Config;
 use crate::tls::TlsError;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use prost::Message;
+use bytes::Bytes;
 use thiserror::Error;
 
 /// Why spans would not arrive, and what to do about it.
@@ -19,10 +18,11 @@ pub enum ProbeError {
     Send(#[from] SendError),
 }
 
-/// Sends a request without spans, once, within the configured timeout.
+/// Sends a request without spans or log records, once, within the configured timeout.
 pub async fn probe(config: &Config) -> Result<(), ProbeError> {
-    let empty = ExportTraceServiceRequest::default().encode_to_vec();
-    match Client::new(config)?.send(empty.into()).await {
+    // Of either signal: no field is no byte.
+    let empty = Bytes::new();
+    match Client::new(config)?.send(empty).await {
         Answer::Accepted | Answer::Partial { .. } => Ok(()),
         Answer::Retry { error, .. } | Answer::Refused(error) => Err(error.into()),
     }

@@ -2,7 +2,8 @@
 //! services' traces.
 
 use crate::client::{ANSWER_LIMIT, Client};
-use crate::config::{Compression, Config, Protocol, TRACES_PATH};
+use crate::config::{Compression, Config, Protocol};
+use crate::signal::Signal;
 use crate::tls::{self, TlsError};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -171,7 +172,7 @@ fn exporters(config: &Config) -> Result<(SpanExporter, MetricExporter), OwnError
             let spans = spans.with_endpoint(config.endpoint.to_string()).build()?;
             let mut metrics = by_http(MetricExporter::builder().with_http(), config, client);
             // An endpoint for traces alone says nothing of metrics: there the SDK's variables do.
-            if let Some(base) = config.endpoint.to_string().strip_suffix(TRACES_PATH) {
+            if let Some(base) = config.endpoint.to_string().strip_suffix(Signal::Traces.path()) {
                 metrics = metrics.with_endpoint(format!("{base}/v1/metrics"));
             }
             Ok((spans, metrics.build()?))

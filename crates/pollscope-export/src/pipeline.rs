@@ -1,6 +1,6 @@
-//! From finished spans to an acknowledged request: batching, retry, bounds and the journal's hooks.
+//! From finished spans, or log records, to an acknowledged request: batching, retry, bounds and the journal's hooks.
 //!
-//! The agent's loop puts spans in without waiting; lanes (tasks on the agent's runtime) seal batches and send
+//! A pipeline serves one signal. The agent's loop puts spans or log records in without waiting; lanes (tasks on the agent's runtime) seal batches and send
 //! them one request at a time. While the backend fails, one lane tries and the others wait. All decisions are
 //! those of the module `queue`, which is pure; here are the lock, the clock and the tasks.
 //!
@@ -9,11 +9,12 @@
 //! [`Pipeline::start`], ids and all, and is sent before anything new.
 //!
 //! ```no_run
-//! # use pollscope_export::{Client, Limits, Options, Pipeline};
+//! # use pollscope_export::{Client, Limits, Options, Pipeline, Signal};
 //! # async fn example(finished: Vec<pollscope_model::span::FinishedSpan>) -> Result<(), Box<dyn std::error::Error>> {
-//! let options = Options::from_env(|name| std::env::var(name).ok())?;
-//! if let Some(config) = options.resolve()? {
-//!     let pipeline = Pipeline::start(Limits::default(), Client::new(&config)?, vec![], Box::new(|_settled| {}));
+//! let options = Options::from_env(Signal::Traces, |name| std::env::var(name).ok())?;
+//! if let Some(config) = options.resolve(Signal::Traces)? {
+//!     let (limits, client) = (Limits::default(), Client::new(&config)?);
+//!     let pipeline = Pipeline::start(Signal::Traces, limits, client, vec![], Box::new(|_settled| {}));
 //!     pipeline.add(&finished);
 //!     let left = pipeline.shutdown(std::time::Duration::from_secs(5)).await;
 //!     println!("{} batches for the journal", left.batches.len());
@@ -25,13 +26,15 @@
 use crate::backoff::dice;
 use crate::client::Transport;
 pub use crate::queue::{Batch, Limits, Settled, Settlement, WhenFull};
-use crate::queue::{Queue, Step};
+use crate::queue::{Item, Queue, Step};
+use crate::signal::Signal;
 use crate::stats::Stats;
 use crate::to_otlp;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use pollscope_model::SessionId;
 use pollscope_model::event::SessionInfo;
-use pollscope_model::span::FinishedSpan;
+use pollscope_model::span::{FinishedSpan, Log};
+use pollscope_model::time::UnixNanos;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -77,15 +80,17 @@ struct Shared {
 }
 
 impl Pipeline {
-    /// Starts the lanes on the current tokio runtime. `restored` is what an earlier agent left unacknowledged.
+    /// Starts the lanes on the current tokio runtime. `restored` is what an earlier agent left unacknowledged of this
+    /// signal.
     pub fn start(
+        signal: Signal,
         limits: Limits,
         transport: impl Transport,
         restored: Vec<Batch>,
         on_settled: OnSettled,
     ) -> Pipeline {
         let mut settled = Vec::new();
-        let queue = Mutex::new(Queue::new(limits, restored, &mut settled));
+        let queue = Mutex::new(Queue::new(signal, limits, restored, &mut settled));
         let shared = Arc::new(Shared { queue, changed: Notify::new(), on_settled });
         shared.tell(settled);
         let transport = Arc::new(transport);
@@ -118,8 +123,21 @@ impl Pipeline {
         }
     }
 
-    /// Puts spans in. Never waits: what does not fit is dropped and counted.
+    /// Puts spans in, where the signal is traces. Never waits: what does not fit is dropped and counted.
     pub fn add<'a>(&self, spans: impl IntoIterator<Item = &'a FinishedSpan>) {
+        self.put(spans.into_iter().map(|span| (span.session, to_otlp::span(span).map(Item::Span))));
+    }
+
+    /// Puts log records in, where the signal is logs: as [`Pipeline::add`]. They are not sampled.
+    pub fn add_logs<'a>(&self, logs: impl IntoIterator<Item = &'a Log>) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let observed = UnixNanos(now.as_nanos() as u64);
+        self.put(
+            logs.into_iter().map(|log| (log.session, Some(Item::Log(to_otlp::logs::record(log, observed))))),
+        );
+    }
+
+    fn put(&self, items: impl Iterator<Item = (SessionId, Option<Item>)>) {
         let now = Instant::now();
         let mut settled = Vec::new();
         let mut unsampled = 0;
@@ -127,17 +145,16 @@ impl Pipeline {
             let resources = lock(&self.resources);
             let mut queue = self.shared.queue();
             let before = queue.mark();
-            for finished in spans {
-                let Some(span) = to_otlp::span(finished) else {
+            for (session, item) in items {
+                let Some(item) = item else {
                     unsampled += 1;
                     continue;
                 };
-                let session = finished.session;
                 match resources.known.get(&session) {
-                    Some(resource) => queue.add(session, resource, span, now, &mut settled),
+                    Some(resource) => queue.add(session, resource, item, now, &mut settled),
                     None => {
                         let unknown = Arc::new(to_otlp::resource(session, &SessionInfo::default()));
-                        queue.add(session, &unknown, span, now, &mut settled);
+                        queue.add(session, &unknown, item, now, &mut settled);
                     }
                 }
             }

@@ -3,10 +3,11 @@
 use super::*;
 use crate::answer::{Answer, SendError};
 use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use pollscope_model::event::{Callsite, SpanId, SpanIds, SpanSource, Status, TraceId, Value};
-use pollscope_model::span::SpanKind;
-use pollscope_model::time::{Nanos, UnixNanos};
+use pollscope_model::span::{SpanEvent, SpanKind};
+use pollscope_model::time::Nanos;
 use prost::Message;
 use std::collections::VecDeque;
 
@@ -117,7 +118,7 @@ fn spans(ids: std::ops::RangeInclusive<u64>) -> Vec<FinishedSpan> {
 }
 
 fn error() -> SendError {
-    SendError { endpoint: "e".into(), why: "down".into(), fix: "wait" }
+    SendError { signal: Signal::Traces, endpoint: "e".into(), why: "down".into(), fix: "wait" }
 }
 
 fn down(after: Option<Duration>) -> Answer {
@@ -126,7 +127,7 @@ fn down(after: Option<Duration>) -> Answer {
 
 /// Ten spans a batch, one lane, a second of delay.
 fn limits() -> Limits {
-    Limits { batch_spans: 10, lanes: 1, ..Limits::default() }
+    Limits { batch_items: 10, lanes: 1, ..Limits::default() }
 }
 
 fn start(backend: &Arc<Backend>, limits: Limits) -> (Pipeline, Arc<Mutex<Vec<Settled>>>) {
@@ -141,19 +142,19 @@ fn start_with(
     let settled = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&settled);
     let on_settled = Box::new(move |each| lock(&told).push(each));
-    (Pipeline::start(limits, Wire(Arc::clone(backend)), restored, on_settled), settled)
+    (Pipeline::start(Signal::Traces, limits, Wire(Arc::clone(backend)), restored, on_settled), settled)
 }
 
 /// Whatever went in is somewhere, once.
 fn assert_all_accounted(stats: &Stats, put_in: u64) {
-    let known = stats.open_spans
-        + stats.queued_spans
-        + stats.sent_spans
-        + stats.rejected_spans
-        + stats.dropped_spans_queue_full
-        + stats.dropped_spans_refused
-        + stats.unsampled_spans;
-    assert_eq!(known, put_in + stats.restored_spans, "{stats:?}");
+    let known = stats.open
+        + stats.queued
+        + stats.sent
+        + stats.rejected
+        + stats.dropped_queue_full
+        + stats.dropped_refused
+        + stats.unsampled;
+    assert_eq!(known, put_in + stats.restored, "{stats:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -166,10 +167,10 @@ async fn a_batch_leaves_when_it_is_full_or_old() {
     let times = backend.times();
     assert_eq!(times[0], Duration::ZERO, "a full batch does not wait");
     assert!(times[1] >= SECOND && times[1] < 2 * SECOND, "the rest waits for its second: {times:?}");
-    let told: Vec<_> = lock(&settled).iter().map(|each| (each.id, each.spans, each.how)).collect();
+    let told: Vec<_> = lock(&settled).iter().map(|each| (each.id, each.items, each.how)).collect();
     assert_eq!(told, [(1, 10, Settlement::Sent { rejected: 0 }), (2, 2, Settlement::Sent { rejected: 0 })]);
     let stats = pipeline.stats();
-    assert_eq!((stats.sent_spans, stats.requests, stats.retries, stats.queued_bytes), (12, 2, 0, 0));
+    assert_eq!((stats.sent, stats.requests, stats.retries, stats.queued_bytes), (12, 2, 0, 0));
     assert!(stats.last_success.is_some() && stats.last_error.is_none());
 }
 
@@ -254,7 +255,7 @@ async fn a_backend_that_is_down_for_a_minute_loses_nothing() {
     }
     assert!(pipeline.flush(60 * SECOND).await);
     let stats = pipeline.stats();
-    assert_eq!(stats.sent_spans, 1800);
+    assert_eq!(stats.sent, 1800);
     assert_eq!(stats.retries, 6);
     assert!(!stats.failing);
     assert_all_accounted(&stats, 1800);
@@ -318,7 +319,7 @@ async fn rejected_and_refused_spans_are_counted_and_never_sent_again() {
     assert!(pipeline.flush(SECOND).await);
     let stats = pipeline.stats();
     assert_eq!(backend.requests(), 3);
-    assert_eq!((stats.sent_spans, stats.rejected_spans, stats.dropped_spans_refused), (17, 3, 10));
+    assert_eq!((stats.sent, stats.rejected, stats.dropped_refused), (17, 3, 10));
     assert_eq!(stats.last_warning.as_ref().unwrap().text, "the backend rejects spans: too old");
     assert_eq!(stats.last_error.as_ref().unwrap().text, "cannot send spans to e: down; wait");
     assert_eq!(stats.dropped(), [("queue_full", 0), ("refused", 10)]);
@@ -335,13 +336,13 @@ async fn a_full_queue_drops_whole_batches_and_counts_them() {
     for (when_full, survivors) in [(WhenFull::DropOldest, [1, 4, 5]), (WhenFull::DropNewest, [1, 2, 3])] {
         // The first batch is in flight for a minute and cannot be called back.
         let backend = Backend::taking([(60 * SECOND, Answer::Accepted)]);
-        let (pipeline, settled) = start(&backend, Limits { queue_spans: 30, when_full, ..limits() });
+        let (pipeline, settled) = start(&backend, Limits { queue_items: 30, when_full, ..limits() });
         pipeline.add(&spans(1..=10));
         tokio::time::sleep(SECOND).await;
         pipeline.add(&spans(11..=50));
         assert_eq!(pipeline.unacknowledged().iter().map(|batch| batch.id).collect::<Vec<_>>(), survivors);
         let stats = pipeline.stats();
-        assert_eq!((stats.dropped_spans_queue_full, stats.in_flight), (20, 1));
+        assert_eq!((stats.dropped_queue_full, stats.in_flight), (20, 1));
         assert_all_accounted(&stats, 50);
         assert!(pipeline.flush(61 * SECOND).await);
         assert_all_accounted(&pipeline.stats(), 50);
@@ -356,7 +357,7 @@ async fn bytes_bound_the_queue_too() {
     pipeline.add(&spans(1..=500));
     let stats = pipeline.stats();
     assert!(stats.queued_bytes <= 4000 && stats.queued_bytes > 0, "{stats:?}");
-    assert!(stats.dropped_spans_queue_full > 0);
+    assert!(stats.dropped_queue_full > 0);
     assert_all_accounted(&stats, 500);
 }
 
@@ -367,7 +368,7 @@ async fn what_a_shutdown_leaves_a_restart_sends_first_under_the_same_ids() {
     pipeline.add(&spans(1..=25));
     let left = pipeline.shutdown(2 * SECOND).await;
     assert_eq!(
-        left.batches.iter().map(|batch| (batch.id, batch.spans)).collect::<Vec<_>>(),
+        left.batches.iter().map(|batch| (batch.id, batch.items)).collect::<Vec<_>>(),
         [(1, 10), (2, 10), (3, 5)]
     );
     assert_eq!(left.in_flight, [1], "its request was under way: it may arrive twice");
@@ -390,7 +391,7 @@ async fn an_unsampled_span_is_counted_and_stays() {
     quiet.ids.sampled = false;
     pipeline.add([&quiet]);
     assert!(pipeline.flush(SECOND).await);
-    assert_eq!((backend.requests(), pipeline.stats().unsampled_spans), (0, 1));
+    assert_eq!((backend.requests(), pipeline.stats().unsampled), (0, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -403,4 +404,71 @@ async fn lanes_share_a_backend_that_is_slow_but_well() {
     assert!(pipeline.flush(10 * SECOND).await);
     let last = backend.times()[5];
     assert!(last >= SECOND && last < 2 * SECOND, "two rounds of three: {last:?}");
+}
+
+/// Starts a pipeline of log records.
+fn start_logs(backend: &Arc<Backend>, restored: Vec<Batch>) -> (Pipeline, Arc<Mutex<Vec<Settled>>>) {
+    let settled = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&settled);
+    let on_settled = Box::new(move |each| lock(&told).push(each));
+    (Pipeline::start(Signal::Logs, limits(), Wire(Arc::clone(backend)), restored, on_settled), settled)
+}
+
+fn logs(numbers: std::ops::RangeInclusive<u64>) -> Vec<Log> {
+    let event = |n| SpanEvent {
+        at: UnixNanos(n),
+        callsite: Arc::default(),
+        attributes: vec![],
+        dropped_attributes: 0,
+    };
+    numbers.map(|n| Log { session: SHOP, ids: None, event: event(n) }).collect()
+}
+
+/// The times of the log records of each request, and that they were observed later.
+fn log_times(backend: &Backend) -> Vec<Vec<u64>> {
+    let times = |payload: &Bytes| {
+        let request = ExportLogsServiceRequest::decode(payload.clone()).unwrap();
+        let records = request.resource_logs.into_iter().flat_map(|each| each.scope_logs);
+        let records = records.flat_map(|scope| scope.log_records);
+        records
+            .map(|record| {
+                assert!(record.observed_time_unix_nano > record.time_unix_nano);
+                record.time_unix_nano
+            })
+            .collect()
+    };
+    lock(&backend.came).iter().map(|(_, payload)| times(payload)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn log_records_go_the_same_way_as_spans() {
+    let partial = Answer::Partial { rejected: 3, message: "too old".into() };
+    let backend = Backend::answering([down(None), partial]);
+    let (pipeline, settled) = start_logs(&backend, vec![]);
+    pipeline.session(SHOP, &session_info("shop"));
+    pipeline.add_logs(&logs(1..=12));
+    tokio::time::sleep(10 * SECOND).await;
+    assert!(pipeline.flush(SECOND).await);
+    let full = (1..=10).collect::<Vec<_>>();
+    assert_eq!(log_times(&backend), [full.clone(), full, vec![11, 12]]);
+    let stats = pipeline.stats();
+    assert_eq!((stats.sent, stats.rejected, stats.retries), (9, 3, 1));
+    assert_eq!(stats.last_warning.as_ref().unwrap().text, "the backend rejects log records: too old");
+    assert_all_accounted(&stats, 12);
+    let told: Vec<_> = lock(&settled).iter().map(|each| (each.signal, each.id, each.items)).collect();
+    assert_eq!(told, [(Signal::Logs, 1, 10), (Signal::Logs, 2, 2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn log_records_that_a_shutdown_leaves_a_restart_sends_first() {
+    let dead = Backend::answering((0..100).map(|_| down(None)));
+    let (pipeline, _) = start_logs(&dead, vec![]);
+    pipeline.add_logs(&logs(1..=5));
+    let left = pipeline.shutdown(SECOND).await.batches;
+    assert!(left.iter().all(|batch| batch.signal == Signal::Logs));
+    let alive = Backend::answering([]);
+    let (pipeline, _) = start_logs(&alive, left);
+    pipeline.add_logs(&logs(6..=6));
+    assert!(pipeline.flush(SECOND).await);
+    assert_eq!(log_times(&alive), [vec![1, 2, 3, 4, 5], vec![6]]);
 }

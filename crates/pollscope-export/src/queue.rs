@@ -1,15 +1,17 @@
 //! The bounded queue between the agent's loop and the backend, as a pure state machine.
 //!
-//! Spans gather in an open batch; it is sealed (encoded) when it is full or old; sealed batches wait, fly, and
+//! Spans, or log records, gather in an open batch; it is sealed (encoded) when it is full or old; sealed batches wait, fly, and
 //! are settled by an answer. A batch that may succeed later goes back to its place. Whatever was put in is open,
 //! waiting, flying, or counted in [`Stats`]: there is no other way out. Time comes in as an argument, nothing
 //! is sent here, and no lock is taken.
 
 use crate::answer::Answer;
 use crate::backoff::Backoff;
+use crate::signal::Signal;
 use crate::stats::{Noted, Stats};
 use crate::to_otlp;
 use bytes::Bytes;
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use pollscope_model::SessionId;
@@ -22,21 +24,25 @@ use tokio::time::Instant;
 /// An encoded request that is not acknowledged yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// Unique within its journal, in order of sealing; a retry and a restart keep it.
+    /// What it carries.
+    pub signal: Signal,
+    /// Unique among those of its signal in its journal, in order of sealing; a retry and a restart keep it.
     pub id: u64,
-    /// Spans in it.
-    pub spans: u32,
-    /// The encoded `ExportTraceServiceRequest`.
+    /// Spans or log records in it.
+    pub items: u32,
+    /// The encoded `ExportTraceServiceRequest` or `ExportLogsServiceRequest`.
     pub payload: Bytes,
 }
 
 /// The end of a batch: it needs no journal any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
+    /// What it carried.
+    pub signal: Signal,
     /// Which.
     pub id: u64,
-    /// Spans in it.
-    pub spans: u32,
+    /// Spans or log records in it.
+    pub items: u32,
     /// How it ended.
     pub how: Settlement,
 }
@@ -44,9 +50,9 @@ pub struct Settled {
 /// How a batch ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settlement {
-    /// The backend has it, but for `rejected` spans.
+    /// The backend has it, but for `rejected` spans or log records.
     Sent {
-        /// Spans that the backend did not take (partial success).
+        /// What the backend did not take (partial success).
         rejected: u32,
     },
     /// The backend refused it for good.
@@ -68,14 +74,14 @@ pub enum WhenFull {
 /// Bounds of the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// A batch is sealed at this many spans: what OpenTelemetry's batch processors send.
-    pub batch_spans: usize,
-    /// A batch has at most this many bytes, unless a single span has more: gRPC servers take 4 MiB in one message unless told otherwise.
+    /// A batch is sealed at this many spans or log records: what OpenTelemetry's batch processors send.
+    pub batch_items: usize,
+    /// A batch has at most this many bytes, unless a single item has more: gRPC servers take 4 MiB in one message unless told otherwise.
     pub batch_bytes: usize,
     /// A batch is sealed at this age.
     pub delay: Duration,
-    /// Sealed spans kept, waiting and flying.
-    pub queue_spans: usize,
+    /// Sealed items kept, waiting and flying.
+    pub queue_items: usize,
     /// Sealed bytes kept. At about 500 bytes a span, the default holds a minute of 2,000 spans a second.
     pub queue_bytes: usize,
     /// What goes when the queue is full.
@@ -89,10 +95,10 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            batch_spans: 512,
+            batch_items: 512,
             batch_bytes: 1024 * 1024,
             delay: Duration::from_secs(1),
-            queue_spans: 1_000_000,
+            queue_items: 1_000_000,
             queue_bytes: 64 * 1024 * 1024,
             when_full: WhenFull::default(),
             lanes: 2,
@@ -111,23 +117,54 @@ pub(crate) enum Step {
     Wait(Option<Instant>),
 }
 
-/// Spans of one service in the open batch.
+/// What a batch is made of.
+#[allow(clippy::large_enum_variant, reason = "a queue holds items of one kind")]
+pub(crate) enum Item {
+    Span(Span),
+    Log(LogRecord),
+}
+
+impl Item {
+    fn encoded_len(&self) -> usize {
+        match self {
+            Item::Span(span) => span.encoded_len(),
+            Item::Log(log) => log.encoded_len(),
+        }
+    }
+
+    fn span(self) -> Option<Span> {
+        match self {
+            Item::Span(span) => Some(span),
+            Item::Log(_) => None,
+        }
+    }
+
+    fn log(self) -> Option<LogRecord> {
+        match self {
+            Item::Span(_) => None,
+            Item::Log(log) => Some(log),
+        }
+    }
+}
+
+/// Items of one service in the open batch.
 struct Service {
     resource: Arc<Resource>,
-    spans: Vec<Span>,
+    items: Vec<Item>,
 }
 
 /// See the module.
 pub(crate) struct Queue {
+    signal: Signal,
     limits: Limits,
     open: BTreeMap<SessionId, Service>,
-    open_spans: usize,
+    open_items: usize,
     open_bytes: usize,
     open_since: Option<Instant>,
     waiting: VecDeque<Batch>,
     flying: BTreeMap<u64, Batch>,
     /// Of waiting and flying batches together.
-    spans: usize,
+    items: usize,
     bytes: usize,
     next_id: u64,
     /// Failures in a row; above 0 only one request flies at a time.
@@ -142,16 +179,22 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn new(limits: Limits, restored: Vec<Batch>, settled: &mut Vec<Settled>) -> Queue {
+    pub(crate) fn new(
+        signal: Signal,
+        limits: Limits,
+        restored: Vec<Batch>,
+        settled: &mut Vec<Settled>,
+    ) -> Queue {
         let mut queue = Queue {
+            signal,
             limits,
             open: BTreeMap::new(),
-            open_spans: 0,
+            open_items: 0,
             open_bytes: 0,
             open_since: None,
             waiting: VecDeque::new(),
             flying: BTreeMap::new(),
-            spans: 0,
+            items: 0,
             bytes: 0,
             next_id: restored.iter().map(|batch| batch.id.saturating_add(1)).max().unwrap_or(1),
             failures: 0,
@@ -164,87 +207,98 @@ impl Queue {
         restored.sort_by_key(|batch| batch.id);
         restored.dedup_by_key(|batch| batch.id);
         for batch in restored {
-            queue.counted.restored_spans += u64::from(batch.spans);
+            queue.counted.restored += u64::from(batch.items);
             queue.enqueue(batch, settled);
         }
         queue
     }
 
     pub(crate) fn count_unsampled(&mut self, spans: u64) {
-        self.counted.unsampled_spans += spans;
+        self.counted.unsampled += spans;
     }
 
-    /// Adds a span to the open batch. Seals that before, if the span would make it too large, and after, if it is
+    /// Adds an item to the open batch. Seals that before, if the item would make it too large, and after, if it is
     /// full then.
     pub(crate) fn add(
         &mut self,
         session: SessionId,
         resource: &Arc<Resource>,
-        span: Span,
+        item: Item,
         now: Instant,
         settled: &mut Vec<Settled>,
     ) {
-        let length = span.encoded_len();
+        let length = item.encoded_len();
         let length = 1 + prost::length_delimiter_len(length) + length;
         let known = self.open.contains_key(&session);
         let mut bytes = length + if known { 0 } else { overhead(resource) };
-        if self.open_bytes + bytes > self.limits.batch_bytes && self.open_spans > 0 {
+        if self.open_bytes + bytes > self.limits.batch_bytes && self.open_items > 0 {
             self.seal(settled);
             bytes = length + overhead(resource);
         }
-        self.open_spans += 1;
+        self.open_items += 1;
         self.open_bytes += bytes;
         self.open_since.get_or_insert(now);
         let service = self.open.entry(session);
         service
-            .or_insert_with(|| Service { resource: Arc::clone(resource), spans: Vec::new() })
-            .spans
-            .push(span);
-        if self.open_spans >= self.limits.batch_spans || self.open_bytes >= self.limits.batch_bytes {
+            .or_insert_with(|| Service { resource: Arc::clone(resource), items: Vec::new() })
+            .items
+            .push(item);
+        if self.open_items >= self.limits.batch_items || self.open_bytes >= self.limits.batch_bytes {
             self.seal(settled);
         }
     }
 
     /// Encodes the open batch, if it holds anything, and queues it.
     pub(crate) fn seal(&mut self, settled: &mut Vec<Settled>) {
-        if self.open_spans == 0 {
+        if self.open_items == 0 {
             return;
         }
         let services = std::mem::take(&mut self.open);
-        let request = to_otlp::request(
-            services.into_values().map(|service| (Resource::clone(&service.resource), service.spans)),
-        );
+        let services = services
+            .into_values()
+            .map(|service| (Resource::clone(&service.resource), service.items.into_iter()));
+        let payload = match self.signal {
+            Signal::Traces => {
+                to_otlp::request(services.map(|(of, items)| (of, items.filter_map(Item::span).collect())))
+                    .encode_to_vec()
+            }
+            Signal::Logs => to_otlp::logs::request(
+                services.map(|(of, items)| (of, items.filter_map(Item::log).collect())),
+            )
+            .encode_to_vec(),
+        };
         let batch = Batch {
+            signal: self.signal,
             id: self.next_id,
-            spans: u32::try_from(self.open_spans).unwrap_or(u32::MAX),
-            payload: request.encode_to_vec().into(),
+            items: u32::try_from(self.open_items).unwrap_or(u32::MAX),
+            payload: payload.into(),
         };
         self.next_id += 1;
-        (self.open_spans, self.open_bytes, self.open_since) = (0, 0, None);
+        (self.open_items, self.open_bytes, self.open_since) = (0, 0, None);
         self.enqueue(batch, settled);
     }
 
     fn enqueue(&mut self, batch: Batch, settled: &mut Vec<Settled>) {
-        self.spans += batch.spans as usize;
+        self.items += batch.items as usize;
         self.bytes += batch.payload.len();
         self.waiting.push_back(batch);
-        while self.spans > self.limits.queue_spans || self.bytes > self.limits.queue_bytes {
+        while self.items > self.limits.queue_items || self.bytes > self.limits.queue_bytes {
             let dropped = match self.limits.when_full {
                 WhenFull::DropOldest => self.waiting.pop_front(),
                 WhenFull::DropNewest => self.waiting.pop_back(),
             };
             // What flies cannot be called back.
             let Some(batch) = dropped else { break };
-            self.counted.dropped_spans_queue_full += u64::from(batch.spans);
+            self.counted.dropped_queue_full += u64::from(batch.items);
             settled.push(self.left(&batch, Settlement::Dropped));
         }
     }
 
     /// A batch leaves for good.
     fn left(&mut self, batch: &Batch, how: Settlement) -> Settled {
-        self.spans -= batch.spans as usize;
+        self.items -= batch.items as usize;
         self.bytes -= batch.payload.len();
-        Settled { id: batch.id, spans: batch.spans, how }
+        Settled { signal: batch.signal, id: batch.id, items: batch.items, how }
     }
 
     /// What a free lane does now.
@@ -283,26 +337,29 @@ impl Queue {
         dice: u64,
     ) -> Option<Settled> {
         let batch = self.flying.remove(&id)?;
-        let spans = u64::from(batch.spans);
+        let items = u64::from(batch.items);
         let note = |text| Some(Noted { at: clock, text });
         let how = match answer {
             Answer::Accepted => {
-                self.counted.sent_spans += spans;
+                self.counted.sent += items;
                 self.counted.last_success = Some(clock);
                 Settlement::Sent { rejected: 0 }
             }
             Answer::Partial { rejected, message } => {
                 // A server that rejects more than it got is not believed.
-                let rejected = rejected.min(spans);
-                self.counted.sent_spans += spans - rejected;
-                self.counted.rejected_spans += rejected;
+                let rejected = rejected.min(items);
+                self.counted.sent += items - rejected;
+                self.counted.rejected += rejected;
                 self.counted.last_success = Some(clock);
-                let what = if rejected > 0 { "rejects spans" } else { "warns" };
-                self.counted.last_warning = note(format!("the backend {what}: {message}"));
+                let text = match rejected {
+                    0 => format!("the backend warns: {message}"),
+                    _ => format!("the backend rejects {}: {message}", self.signal.items()),
+                };
+                self.counted.last_warning = note(text);
                 Settlement::Sent { rejected: rejected as u32 }
             }
             Answer::Refused(error) => {
-                self.counted.dropped_spans_refused += spans;
+                self.counted.dropped_refused += items;
                 self.counted.last_error = note(error.to_string());
                 Settlement::Refused
             }
@@ -337,7 +394,7 @@ impl Queue {
 
     /// Whether all that was put in is settled.
     pub(crate) fn is_empty(&self) -> bool {
-        self.open_spans == 0 && self.waiting.is_empty() && self.flying.is_empty()
+        self.open_items == 0 && self.waiting.is_empty() && self.flying.is_empty()
     }
 
     /// All that is sealed and not settled, oldest first.
@@ -359,9 +416,9 @@ impl Queue {
 
     pub(crate) fn stats(&self) -> Stats {
         Stats {
-            open_spans: self.open_spans as u64,
+            open: self.open_items as u64,
             queued_batches: (self.waiting.len() + self.flying.len()) as u64,
-            queued_spans: self.spans as u64,
+            queued: self.items as u64,
             queued_bytes: self.bytes as u64,
             in_flight: self.flying.len() as u64,
             failing: self.failures > 0,
@@ -370,7 +427,7 @@ impl Queue {
     }
 }
 
-/// The most bytes that a service takes in a request beside its spans.
+/// The most bytes that a service takes in a request beside its items: the same for both signals.
 fn overhead(resource: &Resource) -> usize {
     let alone = to_otlp::request([(resource.clone(), vec![Span::default()])]).encoded_len();
     // Two lengths grow with the spans, each to five bytes at most.

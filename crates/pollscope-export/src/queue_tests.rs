@@ -16,7 +16,7 @@ impl Dice {
 }
 
 fn answer(dice: &mut Dice, spans: u32) -> Answer {
-    let error = SendError { endpoint: "e".into(), why: "w".into(), fix: "f" };
+    let error = SendError { signal: Signal::Traces, endpoint: "e".into(), why: "w".into(), fix: "f" };
     match dice.below(6) {
         0 => Answer::Partial { rejected: dice.below(u64::from(spans) + 5), message: "m".into() },
         1 => Answer::Refused(error),
@@ -29,15 +29,12 @@ fn answer(dice: &mut Dice, spans: u32) -> Answer {
 fn check(queue: &Queue, put_in: u64, settled: &[Settled]) {
     let stats = queue.stats();
     let batches = queue.unacknowledged();
-    let in_batches: u64 = batches.iter().map(|batch| u64::from(batch.spans)).sum();
-    assert_eq!(stats.queued_spans, in_batches);
+    let in_batches: u64 = batches.iter().map(|batch| u64::from(batch.items)).sum();
+    assert_eq!(stats.queued, in_batches);
     assert_eq!(stats.queued_bytes, batches.iter().map(|batch| batch.payload.len() as u64).sum::<u64>());
-    let gone = stats.sent_spans
-        + stats.rejected_spans
-        + stats.dropped_spans_queue_full
-        + stats.dropped_spans_refused;
-    assert_eq!(stats.open_spans + in_batches + gone, put_in + stats.restored_spans);
-    assert_eq!(gone, settled.iter().map(|each| u64::from(each.spans)).sum::<u64>());
+    let gone = stats.sent + stats.rejected + stats.dropped_queue_full + stats.dropped_refused;
+    assert_eq!(stats.open + in_batches + gone, put_in + stats.restored);
+    assert_eq!(gone, settled.iter().map(|each| u64::from(each.items)).sum::<u64>());
     assert!(batches.is_sorted_by(|a, b| a.id < b.id), "ids are unique and in order");
     assert!(settled.iter().all(|each| batches.iter().all(|batch| batch.id != each.id)), "settled is settled");
 }
@@ -48,11 +45,15 @@ fn each_span_is_in_one_place_whatever_happens() {
         let dice = &mut Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let when_full = if seed % 2 == 0 { WhenFull::DropOldest } else { WhenFull::DropNewest };
         let limits =
-            Limits { batch_spans: 7, batch_bytes: 500, queue_spans: 60, when_full, ..Limits::default() };
-        let restored =
-            (0..dice.below(4)).map(|id| Batch { id: id * 3, spans: 5, payload: Bytes::from_static(b"old") });
+            Limits { batch_items: 7, batch_bytes: 500, queue_items: 60, when_full, ..Limits::default() };
+        let restored = (0..dice.below(4)).map(|id| Batch {
+            signal: Signal::Traces,
+            id: id * 3,
+            items: 5,
+            payload: Bytes::from_static(b"old"),
+        });
         let mut settled = Vec::new();
-        let mut queue = Queue::new(limits, restored.collect(), &mut settled);
+        let mut queue = Queue::new(Signal::Traces, limits, restored.collect(), &mut settled);
         let resource = Arc::new(Resource::default());
         let mut now = Instant::now();
         let (mut put_in, mut flying) = (0, Vec::new());
@@ -62,14 +63,20 @@ fn each_span_is_in_one_place_whatever_happens() {
                 0..=4 => {
                     let name = "n".repeat(dice.below(150) as usize);
                     let session = SessionId(u128::from(dice.below(3)));
-                    queue.add(session, &resource, Span { name, ..Span::default() }, now, &mut settled);
+                    queue.add(
+                        session,
+                        &resource,
+                        Item::Span(Span { name, ..Span::default() }),
+                        now,
+                        &mut settled,
+                    );
                     put_in += 1;
                 }
                 5 => now += Duration::from_millis(dice.below(3000)),
                 6 => queue.flush(dice.below(2) == 0),
                 7 if !flying.is_empty() => {
                     let batch: Batch = flying.swap_remove(dice.below(flying.len() as u64) as usize);
-                    let answer = answer(dice, batch.spans);
+                    let answer = answer(dice, batch.items);
                     if let Answer::Retry { after: Some(after), .. } = answer {
                         not_before = not_before.max(now + after);
                     }
@@ -86,8 +93,8 @@ fn each_span_is_in_one_place_whatever_happens() {
             }
             check(&queue, put_in, &settled);
             // What flies cannot be called back; beyond that the bound holds.
-            let in_flight: u64 = flying.iter().map(|batch| u64::from(batch.spans)).sum();
-            assert!(queue.stats().queued_spans <= in_flight.max(60));
+            let in_flight: u64 = flying.iter().map(|batch| u64::from(batch.items)).sum();
+            assert!(queue.stats().queued <= in_flight.max(60));
         }
         // The backend is well again: everything leaves.
         for batch in flying {
@@ -106,21 +113,21 @@ fn each_span_is_in_one_place_whatever_happens() {
 #[test]
 fn only_a_span_that_is_too_large_alone_makes_a_batch_that_is() {
     let limits = Limits { batch_bytes: 1000, ..Limits::default() };
-    let (mut queue, mut settled) = (Queue::new(limits, vec![], &mut Vec::new()), Vec::new());
+    let (mut queue, mut settled) = (Queue::new(Signal::Traces, limits, vec![], &mut Vec::new()), Vec::new());
     let resource = Arc::new(Resource::default());
     for length in [10, 2000, 10, 600, 600, 10] {
         let span = Span { name: "n".repeat(length), ..Span::default() };
-        queue.add(SessionId(1), &resource, span, Instant::now(), &mut settled);
+        queue.add(SessionId(1), &resource, Item::Span(span), Instant::now(), &mut settled);
     }
     queue.seal(&mut settled);
     let batches: Vec<_> =
-        queue.unacknowledged().iter().map(|batch| (batch.spans, batch.payload.len() > 1000)).collect();
+        queue.unacknowledged().iter().map(|batch| (batch.items, batch.payload.len() > 1000)).collect();
     assert_eq!(batches, [(1, false), (1, true), (2, false), (2, false)]);
 }
 
 #[test]
 fn an_answer_for_an_unknown_batch_changes_nothing() {
-    let mut queue = Queue::new(Limits::default(), vec![], &mut Vec::new());
+    let mut queue = Queue::new(Signal::Traces, Limits::default(), vec![], &mut Vec::new());
     let before = queue.stats();
     assert_eq!(queue.answered(7, Answer::Accepted, Instant::now(), SystemTime::UNIX_EPOCH, 0), None);
     assert_eq!(queue.stats(), before);

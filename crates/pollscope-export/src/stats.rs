@@ -1,17 +1,17 @@
-//! What the pipeline did, for `/metrics`, `doctor` and the journal: every span that was put in is counted once
-//! as open, queued, sent, rejected, dropped or unsampled.
+//! What the pipeline did, for `/metrics`, `doctor` and the journal: every span, or log record, that was put
+//! in is counted once as open, queued, sent, rejected, dropped or unsampled.
 
 use std::time::SystemTime;
 
 /// A snapshot of counters and gauges. Copying it costs two short strings and no encoding.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Spans in the batch that is not sealed yet.
-    pub open_spans: u64,
+    /// Spans (or log records, here and below) in the batch that is not sealed yet.
+    pub open: u64,
     /// Batches waiting and in flight.
     pub queued_batches: u64,
     /// Spans in them.
-    pub queued_spans: u64,
+    pub queued: u64,
     /// Encoded bytes in them.
     pub queued_bytes: u64,
     /// Requests under way.
@@ -20,17 +20,17 @@ pub struct Stats {
     pub failing: bool,
 
     /// Spans that the journal brought back at start.
-    pub restored_spans: u64,
+    pub restored: u64,
     /// Spans that the backend took.
-    pub sent_spans: u64,
+    pub sent: u64,
     /// Spans that it rejected in a partial success.
-    pub rejected_spans: u64,
+    pub rejected: u64,
     /// Spans dropped because the queue was full.
-    pub dropped_spans_queue_full: u64,
+    pub dropped_queue_full: u64,
     /// Spans dropped because the backend refused their batch for good.
-    pub dropped_spans_refused: u64,
+    pub dropped_refused: u64,
     /// Spans of traces that are not sampled: never meant to leave.
-    pub unsampled_spans: u64,
+    pub unsampled: u64,
     /// Requests begun, retries among them.
     pub requests: u64,
     /// Requests that failed and are tried again.
@@ -47,7 +47,7 @@ pub struct Stats {
 impl Stats {
     /// Spans dropped, for whatever reason: why, and how many.
     pub fn dropped(&self) -> [(&'static str, u64); 2] {
-        [("queue_full", self.dropped_spans_queue_full), ("refused", self.dropped_spans_refused)]
+        [("queue_full", self.dropped_queue_full), ("refused", self.dropped_refused)]
     }
 }
 

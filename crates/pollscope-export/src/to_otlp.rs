@@ -16,6 +16,8 @@
 //! - `u64` values above `i64::MAX` become strings: OTLP has signed integers only.
 //! - A value that was cut counts as one dropped attribute of its span or event.
 
+pub mod logs;
+
 use crate::names;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
@@ -89,19 +91,19 @@ pub fn request(
         .filter(|(_, spans)| !spans.is_empty())
         .map(|(resource, spans)| ResourceSpans {
             resource: Some(resource),
-            scope_spans: vec![ScopeSpans {
-                scope: Some(InstrumentationScope {
-                    name: names::SCOPE.into(),
-                    version: names::VERSION.into(),
-                    ..InstrumentationScope::default()
-                }),
-                spans,
-                schema_url: SCHEMA_URL.into(),
-            }],
+            scope_spans: vec![ScopeSpans { scope: Some(scope()), spans, schema_url: SCHEMA_URL.into() }],
             schema_url: SCHEMA_URL.into(),
         })
         .collect();
     ExportTraceServiceRequest { resource_spans }
+}
+
+fn scope() -> InstrumentationScope {
+    InstrumentationScope {
+        name: names::SCOPE.into(),
+        version: names::VERSION.into(),
+        ..InstrumentationScope::default()
+    }
 }
 
 /// Keys are unique in OTLP: the first value of a key stays.

@@ -2,6 +2,7 @@
 
 use super::*;
 use pollscope_model::event::{Callsite, SpanId, SpanIds, TaskId, TraceId};
+use pollscope_model::span::Log;
 use pollscope_model::time::{Nanos, UnixNanos};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -309,4 +310,58 @@ fn what_was_over_the_limits_is_told_by_kind() {
     let counts = (out.dropped_attributes_count, out.dropped_events_count, out.dropped_links_count);
     assert_eq!(counts, (4, 4, 5), "a cut value is a dropped attribute");
     assert_eq!(out.events[0].dropped_attributes_count, 6);
+}
+
+fn log(ids: Option<SpanIds>, attributes: Vec<Attribute>) -> Log {
+    let callsite = callsite("event src/orders.rs:41", 13);
+    let event = SpanEvent { at: UnixNanos(5), callsite, attributes, dropped_attributes: 2 };
+    Log { session: place().session, ids, event }
+}
+
+#[test]
+fn an_event_by_itself_is_a_log_record_with_the_ids_of_its_span() {
+    let message = attribute("message", Value::Str("out of stock".into()));
+    let sku = attribute("sku", Value::I64(3));
+    let cut = Attribute { cut: Some(99), ..attribute("long", Value::Str("lo".into())) };
+    let out = logs::record(&log(Some(place().ids), vec![message, sku, cut]), UnixNanos(9));
+    assert_eq!((out.time_unix_nano, out.observed_time_unix_nano), (5, 9));
+    assert_eq!((out.severity_number, &*out.severity_text), (13, "WARN"));
+    assert_eq!(out.body, Some(text("out of stock")));
+    assert_eq!(
+        (out.trace_id, out.span_id),
+        (0xaau128.to_be_bytes().to_vec(), 0xbbu64.to_be_bytes().to_vec())
+    );
+    assert_eq!((out.flags, out.dropped_attributes_count), (1, 3));
+    let told = shown(&out.attributes);
+    assert_eq!(
+        told.keys().map(|key| &**key).collect::<Vec<_>>(),
+        ["code.file.path", "code.line.number", "long", "sku", "target"]
+    );
+    assert_eq!(
+        (&*told["code.line.number"], &*told["sku"], &*told["target"]),
+        ("41", "3", "\"shop::orders\"")
+    );
+}
+
+#[test]
+fn a_log_record_needs_neither_a_sampled_trace_nor_a_span() {
+    let unsampled = SpanIds { sampled: false, foreign: true, ..place().ids };
+    let out = logs::record(&log(Some(unsampled), vec![]), UnixNanos(9));
+    assert_eq!((out.flags, out.trace_id.len(), out.span_id.len(), out.body), (0, 16, 8, None));
+    let error = attribute("error", Value::Str("sold out".into()));
+    let out = logs::record(&log(None, vec![error]), UnixNanos(9));
+    assert_eq!((out.flags, out.trace_id.len(), out.span_id.len(), out.body), (0, 0, 0, None));
+    assert_eq!(shown(&out.attributes)["exception.message"], "\"sold out\"");
+}
+
+#[test]
+fn a_request_of_log_records_has_the_resource_of_each_service() {
+    let shop = resource(place().session, &SessionInfo::default());
+    let out = logs::request([
+        (shop.clone(), vec![logs::record(&log(None, vec![]), UnixNanos(9))]),
+        (resource(SessionId(3), &SessionInfo::default()), vec![]),
+    ]);
+    assert_eq!(out.resource_logs.len(), 1);
+    assert_eq!(out.resource_logs[0].resource, Some(shop));
+    assert_eq!(out.resource_logs[0].scope_logs[0].scope.as_ref().unwrap().name, "pollscope");
 }

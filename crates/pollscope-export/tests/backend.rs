@@ -9,11 +9,14 @@ use hyper::body::{Body, Frame, Incoming};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use pollscope_export::Signal;
 use pollscope_export::answer::{Answer, SendError};
 use pollscope_export::client::{Client, Transport};
-use pollscope_export::config::Config;
+use pollscope_export::config::{Config, Options};
 use pollscope_export::health::probe;
 use prost::Message;
 use std::pin::Pin;
@@ -358,4 +361,45 @@ async fn a_probe_sends_nothing_but_an_empty_request() {
         assert_eq!(backend.seen().len(), 1);
         assert!(backend.seen()[0].request.resource_spans.is_empty());
     }
+}
+
+/// A configuration for log records.
+fn for_logs(backend: &Receiver, protocol: &str) -> Config {
+    let known = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", backend.address)),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.to_owned()),
+    ];
+    let lookup = |name: &str| known.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone());
+    Options::from_env(Signal::Logs, lookup).unwrap().resolve(Signal::Logs).unwrap().unwrap()
+}
+
+fn one_log() -> Bytes {
+    let scope_logs = vec![ScopeLogs { log_records: vec![LogRecord::default()], ..ScopeLogs::default() }];
+    let resource_logs = vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }];
+    ExportLogsServiceRequest { resource_logs }.encode_to_vec().into()
+}
+
+#[tokio::test]
+async fn log_records_go_to_the_logs_service() {
+    for (protocol, path) in
+        [("grpc", "/opentelemetry.proto.collector.logs.v1.LogsService/Export"), ("http/protobuf", "/v1/logs")]
+    {
+        let backend = Receiver::start([]).await;
+        let config = for_logs(&backend, protocol);
+        assert_eq!(Client::new(&config).unwrap().send(one_log()).await, Answer::Accepted, "{protocol}");
+        assert_eq!(backend.seen()[0].path, path);
+        assert!(probe(&config).await.is_ok(), "{protocol}");
+    }
+}
+
+#[tokio::test]
+async fn a_logs_service_rejects_some_or_is_not_there() {
+    let missing = tonic::Status::unimplemented("");
+    let backend = Receiver::start([Reply::Partial(1, "one".into()), Reply::Grpc(missing)]).await;
+    let client = Client::new(&for_logs(&backend, "grpc")).unwrap();
+    let answer = client.send(one_log()).await;
+    assert_eq!(answer, Answer::Partial { rejected: 1, message: "one of 1".into() });
+    let Answer::Refused(error) = client.send(one_log()).await else { panic!("it is final") };
+    assert!(error.to_string().starts_with("cannot send log records to "), "{error}");
+    assert!(error.fix.contains("--events span"), "{error}");
 }

@@ -3,7 +3,7 @@
 mod support;
 
 use pollscope_export::pipeline::{Limits, Pipeline};
-use pollscope_export::{Client, backoff::Backoff};
+use pollscope_export::{Client, Signal, backoff::Backoff};
 use pollscope_model::SessionId;
 use pollscope_model::event::{Callsite, SessionInfo, SpanId, SpanIds, SpanSource, Status, TraceId, Value};
 use pollscope_model::span::{FinishedSpan, SpanKind};
@@ -66,12 +66,13 @@ async fn a_backend_that_stops_and_starts_again_gets_all_of_it() {
         let backend = Receiver::start_at(&port.address, None, []).await;
         let config = backend.config(protocol, &[("TIMEOUT", "1000"), ("COMPRESSION", "gzip")]);
         let limits = Limits {
-            batch_spans: 20,
+            batch_items: 20,
             delay: Duration::from_millis(20),
             backoff: Backoff { first: Duration::from_millis(20), longest: Duration::from_millis(100) },
             ..Limits::default()
         };
-        let pipeline = Pipeline::start(limits, Client::new(&config).unwrap(), vec![], Box::new(|_| {}));
+        let client = Client::new(&config).unwrap();
+        let pipeline = Pipeline::start(Signal::Traces, limits, client, vec![], Box::new(|_| {}));
         let resource = vec![("service.name".into(), Value::Str("shop".into()))];
         pipeline.session(SHOP, &SessionInfo { resource, ..SessionInfo::default() });
 
@@ -88,7 +89,7 @@ async fn a_backend_that_stops_and_starts_again_gets_all_of_it() {
             }
         });
         let stats = failing.await.map(|()| pipeline.stats()).expect("nobody is there");
-        assert!(stats.failing && stats.retries > 0 && stats.queued_spans == 20, "{stats:?}");
+        assert!(stats.failing && stats.retries > 0 && stats.queued == 20, "{stats:?}");
         assert!(!pipeline.flush(Duration::from_millis(50)).await);
 
         let backend = Receiver::start_at(&port.address, None, []).await;
@@ -105,7 +106,7 @@ async fn a_backend_that_stops_and_starts_again_gets_all_of_it() {
             .flat_map(|prefix| (0..20).map(move |n| format!("{prefix}-{n}")))
             .collect();
         assert_eq!(arrived, sent, "{protocol}");
-        assert_eq!(pipeline.stats().sent_spans, 60);
+        assert_eq!(pipeline.stats().sent, 60);
         assert_eq!(pipeline.stats().dropped().map(|(_, spans)| spans), [0, 0]);
     }
 }

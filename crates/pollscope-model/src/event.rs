@@ -191,6 +191,8 @@ pub struct SessionInfo {
     pub foreign_subscriber: bool,
     /// Whether the service wants none of its spans exported.
     pub withheld: bool,
+    /// Whether it wants none of its events exported as log records.
+    pub withheld_logs: bool,
     /// Poll time above which a poll counts as slow.
     pub slow_poll: Nanos,
 }
@@ -533,6 +535,8 @@ pub enum Event {
         attributes: Vec<Attribute>,
         /// Fields beyond the limit.
         dropped_attributes: u32,
+        /// An earlier reader has exported it, if it exported events by themselves.
+        exported: bool,
     },
     /// `span` follows from another, or is linked to it.
     SpanLink {

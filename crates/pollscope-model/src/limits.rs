@@ -20,6 +20,9 @@ pub struct Limits {
     pub live_tasks: usize,
     /// Finished spans, of all sessions, that nobody has taken yet.
     pub finished_spans: usize,
+    /// Events that leave by themselves too, as log records: those of one session that wait for their ids, and those
+    /// of all sessions that nobody has taken yet. 0: none do.
+    pub logs: usize,
     /// Ids of spans that have left, for links and parents that name them later.
     pub remembered_ids: usize,
     /// Spawn groups: as many keys as a service has rows for.
@@ -53,6 +56,7 @@ impl Default for Limits {
             open_bytes: 64 * 1024 * 1024,
             live_tasks: 1_048_576,
             finished_spans: 131_072,
+            logs: 0,
             remembered_ids: 16_384,
             groups: 2_000,
             names_per_location: 64,

@@ -6,7 +6,7 @@
 use crate::event::{Event, SessionId};
 use crate::limits::Limits;
 use crate::session::Session;
-use crate::span::FinishedSpan;
+use crate::span::{FinishedSpan, Log};
 use crate::spans::{OpenSpan, SpanCounters};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -29,6 +29,8 @@ pub struct Model {
     sessions: BTreeMap<SessionId, Session>,
     finished: VecDeque<FinishedSpan>,
     overflow: u64,
+    logs: VecDeque<Log>,
+    log_overflow: u64,
     /// Of sessions that were let go.
     gone: SpanCounters,
     gone_polls_of_unknown: u64,
@@ -52,7 +54,12 @@ impl Model {
     /// finished now; so are all spans of sessions that have ended.
     pub fn end_round(&mut self) {
         for session in self.sessions.values_mut() {
+            self.logs.extend(session.end_logs(self.round, false));
             self.finished.extend(session.end_round(self.round));
+        }
+        while self.logs.len() > self.limits.logs {
+            self.logs.pop_front();
+            self.log_overflow += 1;
         }
         while self.finished.len() > self.limits.finished_spans {
             self.finished.pop_front();
@@ -87,6 +94,23 @@ impl Model {
                 self.leave();
             }
         }
+    }
+
+    /// Events that leave by themselves and were not taken yet, oldest first. Spans have them all the same.
+    pub fn take_logs(&mut self) -> Vec<Log> {
+        self.logs.drain(..).collect()
+    }
+
+    /// Makes ready to be taken all events that still wait for their ids: nobody will read on.
+    pub fn release_logs(&mut self) {
+        for session in self.sessions.values_mut() {
+            self.logs.extend(session.end_logs(self.round, true));
+        }
+    }
+
+    /// Events that did not leave by themselves: too many waited, for their ids or for being taken.
+    pub fn lost_logs(&self) -> u64 {
+        self.span_counters().refused_logs + self.log_overflow
     }
 
     /// Finished spans that nobody has taken yet.

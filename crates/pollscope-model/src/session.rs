@@ -4,7 +4,7 @@ use crate::event::{Event, LocalSpanId, SessionEnd, SessionId, SessionInfo, TaskK
 use crate::groups::Group;
 use crate::limits::Limits;
 use crate::polls::{LongWait, NotedPoll};
-use crate::span::{FinishedSpan, SpanEvent};
+use crate::span::{FinishedSpan, Log, SpanEvent};
 use crate::spans::{LinkTo, OpenSpan, SpanCounters, Spans, Surroundings};
 use crate::tasks::{FinishedTask, Tasks};
 use crate::threads::{JobKey, Jobs, Tallies, Thread, Threads};
@@ -136,9 +136,13 @@ impl Session {
                 self.saw(at);
                 self.spans.attribute(span, at, attribute, round);
             }
-            Event::SpanEvent { span, at, callsite, attributes, dropped_attributes } => {
+            Event::SpanEvent { span, at, callsite, attributes, dropped_attributes, exported } => {
                 self.saw(at);
-                self.spans.event(span, SpanEvent { at, callsite, attributes, dropped_attributes }, round);
+                let event = SpanEvent { at, callsite, attributes, dropped_attributes };
+                if !exported {
+                    self.spans.log(span, &event, round);
+                }
+                self.spans.event(span, event, round);
             }
             Event::SpanLink { span, to, remote } => {
                 if let Some(to) = to {
@@ -185,6 +189,13 @@ impl Session {
         let task = |span: LocalSpanId| live.get_or_init(|| by_span(tasks)).get(&span).copied();
         let around = Surroundings { session: self.id, thread: &thread, task: &task };
         self.spans.end_round(round, &around)
+    }
+
+    /// Events that leave by themselves, `all` or those that wait no more; before the spans of the round leave, for
+    /// they have the ids.
+    pub(crate) fn end_logs(&mut self, round: u64, all: bool) -> Vec<Log> {
+        let all = all || self.over().is_some();
+        self.spans.end_logs(self.id, all, round)
     }
 
     /// How and when it ended, if all of it was read.

@@ -17,6 +17,17 @@ pub struct SpanEvent {
     pub dropped_attributes: u32,
 }
 
+/// An event that leaves by itself, as a log record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Log {
+    /// Whose.
+    pub session: SessionId,
+    /// The ids of its span, if it has one and they are known.
+    pub ids: Option<SpanIds>,
+    /// What happened.
+    pub event: SpanEvent,
+}
+
 /// Kind, as in OpenTelemetry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SpanKind {

@@ -6,11 +6,11 @@
 //! has died it leaves as unfinished.
 
 use crate::event::{
-    Attribute, Callsite, LocalSpanId, SessionEnd, SpanEnd, SpanId, SpanIds, SpanOpen, SpanSource, Status,
-    TaskTotals, ThreadId, TraceId, Value,
+    Attribute, Callsite, LocalSpanId, SessionEnd, SessionId, SpanEnd, SpanId, SpanIds, SpanOpen, SpanSource,
+    Status, TaskTotals, ThreadId, TraceId, Value,
 };
 use crate::limits::Limits;
-use crate::span::{FinishedSpan, SpanEvent};
+use crate::span::{FinishedSpan, Log, SpanEvent};
 use crate::special::{self, Special};
 use crate::time::{Nanos, UnixNanos};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -62,6 +62,8 @@ pub struct SpanCounters {
     pub lost_ends: u64,
     /// Spans that left incomplete: some of their attributes were lost.
     pub incomplete: u64,
+    /// Events that did not leave by themselves: too many waited for their ids.
+    pub refused_logs: u64,
 }
 
 impl SpanCounters {
@@ -81,6 +83,7 @@ impl SpanCounters {
             evicted,
             lost_ends,
             incomplete,
+            refused_logs,
         } = *other;
         self.released += released;
         self.no_ids += no_ids;
@@ -95,6 +98,7 @@ impl SpanCounters {
         self.evicted += evicted;
         self.lost_ends += lost_ends;
         self.incomplete += incomplete;
+        self.refused_logs += refused_logs;
     }
 }
 
@@ -252,6 +256,8 @@ pub(crate) struct Spans {
     detaching: Vec<(LocalSpanId, UnixNanos)>,
     /// Those that have left so. What comes of them is no news.
     detached: HashSet<LocalSpanId>,
+    /// Events that have not left by themselves: the round in which they were read, and their span.
+    logs: Vec<(u64, Option<LocalSpanId>, SpanEvent)>,
     remembered: HashMap<LocalSpanId, SpanIds>,
     remembered_order: VecDeque<LocalSpanId>,
     pub(crate) counters: SpanCounters,
@@ -273,6 +279,7 @@ impl Spans {
             roots: VecDeque::new(),
             detaching: Vec::new(),
             detached: HashSet::new(),
+            logs: Vec::new(),
             remembered: HashMap::new(),
             remembered_order: VecDeque::new(),
             counters: SpanCounters::default(),
@@ -403,6 +410,33 @@ impl Spans {
             self.bytes = (self.bytes + grown).saturating_sub(bytes);
             self.counters.dropped_events += u64::from(dropped);
         }
+    }
+
+    /// An event that is to leave by itself too.
+    pub(crate) fn log(&mut self, span: Option<LocalSpanId>, event: &SpanEvent, round: u64) {
+        if self.logs.len() < self.limits.logs {
+            self.logs.push((round, span, event.clone()));
+        } else if self.limits.logs > 0 {
+            self.counters.refused_logs += 1;
+        }
+    }
+
+    /// Gives out the events that were read in the round before or earlier, in order of time: as spans do, so that
+    /// one journal fits both. Those whose span has no ids yet wait as long as an ended span does; `all`: nothing
+    /// waits.
+    pub(crate) fn end_logs(&mut self, session: SessionId, all: bool, round: u64) -> Vec<Log> {
+        let mut left = Vec::new();
+        for (since, span, event) in std::mem::take(&mut self.logs) {
+            let ids = span.and_then(|span| self.ids_of(span));
+            let waits = span.is_some() && ids.is_none() && since + self.limits.rounds_to_wait > round;
+            if all || since < round && !waits {
+                left.push(Log { session, ids, event });
+            } else {
+                self.logs.push((since, span, event));
+            }
+        }
+        left.sort_by_key(|log| log.event.at);
+        left
     }
 
     pub(crate) fn link(&mut self, span: LocalSpanId, to: LinkTo, round: u64) {

@@ -4,7 +4,7 @@ mod facts;
 
 use facts::*;
 use pollscope_model::event::*;
-use pollscope_model::span::{FinishedSpan, SpanKind};
+use pollscope_model::span::{FinishedSpan, Log, SpanKind};
 use pollscope_model::{Limits, Model};
 
 fn known(span: u64, opened: u64) -> SpanOpen {
@@ -237,4 +237,71 @@ fn spans_that_nobody_takes_do_not_pile_up() {
     assert_eq!((model.finished_waiting(), model.finished_overflow()), (10, 15));
     assert_eq!(model.take_finished(4).len(), 4);
     assert_eq!(model.finished_waiting(), 6);
+}
+
+fn logs_of(model: &mut Model) -> Vec<(String, Option<SpanIds>)> {
+    let message = |log: &Log| match &log.event.attributes[0].value {
+        Value::Str(message) => message.to_string(),
+        other => panic!("no message: {other:?}"),
+    };
+    model.take_logs().iter().map(|log| (message(log), log.ids)).collect()
+}
+
+fn outside(when: u64, message: &str) -> Event {
+    match event(1, when, message) {
+        Event::SpanEvent { at, callsite, attributes, dropped_attributes, exported, .. } => {
+            Event::SpanEvent { span: None, at, callsite, attributes, dropped_attributes, exported }
+        }
+        other => other,
+    }
+}
+
+#[test]
+fn an_event_leaves_by_itself_a_round_after_it_was_read_and_stays_with_its_open_span() {
+    let mut model = Model::new(Limits { logs: 10, ..Limits::default() });
+    apply(&mut model, [event(1, 5, "in a span"), outside(3, "outside"), Event::SpanOpened(known(1, 0))]);
+    model.end_round();
+    assert!(model.take_logs().is_empty());
+    model.end_round();
+    let expected = [("outside".to_owned(), None), ("in a span".to_owned(), Some(ids(1, None)))];
+    assert_eq!(logs_of(&mut model), expected);
+    model.end_round();
+    assert!(model.take_logs().is_empty(), "once");
+    apply(&mut model, [Event::SpanEnded(span_end(known(1, 0), 10, 0))]);
+    assert!(leaves(&mut model).is_empty());
+    assert_eq!(leaves(&mut model)[0].events.len(), 1);
+}
+
+#[test]
+fn an_event_waits_for_the_ids_of_its_span_and_leaves_without_them_in_the_end() {
+    let mut model = Model::new(Limits { logs: 2, ..Limits::default() });
+    let told = |event| match event {
+        Event::SpanEvent { span, at, callsite, attributes, dropped_attributes, .. } => {
+            Event::SpanEvent { span, at, callsite, attributes, dropped_attributes, exported: true }
+        }
+        other => other,
+    };
+    let third = event(3, 7, "one too many");
+    apply(&mut model, [told(event(1, 4, "told before")), event(1, 5, "later"), event(2, 6, "never"), third]);
+    for _ in 0..40 {
+        model.end_round();
+    }
+    apply(&mut model, [Event::SpanIds(LocalSpanId(1), ids(1, None))]);
+    model.end_round();
+    assert_eq!(logs_of(&mut model), [("later".to_owned(), Some(ids(1, None)))]);
+    for _ in 0..10 {
+        model.end_round();
+    }
+    assert_eq!(logs_of(&mut model), [("never".to_owned(), None)]);
+    assert_eq!(model.lost_logs(), 1);
+}
+
+#[test]
+fn nothing_waits_where_a_session_is_over_and_nothing_leaves_unless_it_is_wanted() {
+    for (most, left) in [(10, 1), (0, 0)] {
+        let mut model = Model::new(Limits { logs: most, ..Limits::default() });
+        apply(&mut model, [event(1, 5, "last words"), died(6, SessionEnd::Died)]);
+        model.end_round();
+        assert_eq!((logs_of(&mut model).len(), model.lost_logs()), (left, 0));
+    }
 }

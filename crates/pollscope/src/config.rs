@@ -31,7 +31,7 @@ const LARGEST_RINGS: u64 = 128 << 20;
 /// | `OTEL_RESOURCE_ATTRIBUTES` | more resource attributes, `key=value,..` | none |
 /// | `OTEL_TRACES_SAMPLER`, `OTEL_TRACES_SAMPLER_ARG` | which traces are exported | `parentbased_always_on` |
 /// | `OTEL_PROPAGATORS` | without `tracecontext` in it, or with `none`, `traceparent` is neither read nor written. Baggage is never touched | `tracecontext,baggage` |
-/// | `OTEL_SDK_DISABLED`, `OTEL_TRACES_EXPORTER` | `true`, or `none`: no agent exports the spans; all is recorded and shown as before | exported |
+/// | `OTEL_SDK_DISABLED`, `OTEL_TRACES_EXPORTER`, `OTEL_LOGS_EXPORTER` | `true`, or `none`: no agent exports the spans, or the events as log records; all is recorded and shown as before | exported |
 /// | `OTEL_ATTRIBUTE_COUNT_LIMIT`, `OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT`, `OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT` | attributes of a span, of an event; the first where the others are not set. The agent keeps up to 1024 | 128 |
 /// | `OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT`, `OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT` | characters of a text; the first where the other is not set | none: 16 KiB are recorded |
 /// | `OTEL_SPAN_EVENT_COUNT_LIMIT`, `OTEL_SPAN_LINK_COUNT_LIMIT` | events and links of a span. The agent keeps up to 1024 | 128 |
@@ -50,7 +50,8 @@ pub struct Config {
     slow_poll_ns: u64,
     spans: Option<Spans>,
     traces: Traces,
-    withheld: bool,
+    /// Facts that say what no agent is to export.
+    withheld: Vec<&'static str>,
     warnings: Vec<String>,
 }
 
@@ -139,7 +140,11 @@ impl Config {
             propagators(&get("OTEL_PROPAGATORS").unwrap_or("tracecontext".to_owned()));
         warnings.extend(warning);
         let says = |name, value: &str| get(name).is_some_and(|said| said.trim().eq_ignore_ascii_case(value));
-        let withheld = says("OTEL_SDK_DISABLED", "true") || says("OTEL_TRACES_EXPORTER", "none");
+        let withheld = [("export.traces", "OTEL_TRACES_EXPORTER"), ("export.logs", "OTEL_LOGS_EXPORTER")]
+            .into_iter()
+            .filter(|(_, exporter)| says("OTEL_SDK_DISABLED", "true") || says(exporter, "none"))
+            .map(|(fact, _)| fact)
+            .collect();
         let mut resource = Vec::new();
         for pair in get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default().split(',') {
             if let Some((key, value)) = pair.split_once('=') {
@@ -238,7 +243,7 @@ impl Config {
                     .map_or_else(|| RingSizes::of(space, place::memory_limit(), workers), RingSizes::fixed),
                 slow_poll_ns: self.slow_poll_ns,
                 resource: resource.clone(),
-                facts: facts(self.withheld),
+                facts: facts(&self.withheld),
             },
             |reason| reasons.push(reason),
         );
@@ -312,13 +317,11 @@ fn propagators(list: &str) -> (bool, Option<String>) {
     (named.contains(&"tracecontext") && !named.contains(&"none"), warning)
 }
 
-fn facts(withheld: bool) -> Vec<(String, String)> {
+fn facts(withheld: &[&str]) -> Vec<(String, String)> {
     let exe = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let mut facts = vec![("exe".to_owned(), exe), ("pollscope.version".to_owned(), version)];
-    if withheld {
-        facts.push(("export.traces".to_owned(), "false".to_owned()));
-    }
+    facts.extend(withheld.iter().map(|fact| ((*fact).to_owned(), "false".to_owned())));
     facts
 }
 

@@ -1,4 +1,5 @@
-"""Receives OTLP/HTTP by oteltap on a port, prints each span as one line of JSON, and sends all on to another URL."""
+"""Receives OTLP/HTTP by oteltap on a port, prints each span and log record as one line of JSON, and sends spans on to
+another URL, if one is given."""
 
 import asyncio
 import sys
@@ -6,9 +7,12 @@ import sys
 from oteltap import OtelTapHttpProtobufReceiver, OtelTapHttpProtobufReceiverSettings
 
 
-async def main(port, onward):
+async def main(port, onward=None):
     settings = OtelTapHttpProtobufReceiverSettings(
-        http_port=int(port), print_traces_as_ndjson=True, reemit_traces_to_url=onward
+        http_port=int(port),
+        print_traces_as_ndjson=True,
+        print_logs_as_ndjson=True,
+        reemit_traces_to_url=onward,
     )
     async with OtelTapHttpProtobufReceiver(settings):
         print("ready", flush=True)

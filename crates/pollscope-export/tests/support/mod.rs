@@ -9,12 +9,17 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
+use opentelemetry_proto::tonic::collector::logs::v1::{
+    ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse,
+};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
+use pollscope_export::Signal;
 use pollscope_export::config::{Config, Options};
 use prost::Message;
 use std::collections::{BTreeMap, VecDeque};
@@ -160,8 +165,9 @@ impl Receiver {
 pub fn config(variables: &[(&str, &str)]) -> Config {
     let known: BTreeMap<String, &str> =
         variables.iter().map(|(key, value)| (format!("OTEL_EXPORTER_OTLP_{key}"), *value)).collect();
-    let options = Options::from_env(|name| known.get(name).map(|value| (*value).to_owned())).unwrap();
-    options.resolve().unwrap().expect("export is on")
+    let options =
+        Options::from_env(Signal::Traces, |name| known.get(name).map(|value| (*value).to_owned())).unwrap();
+    options.resolve(Signal::Traces).unwrap().expect("export is on")
 }
 
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, script: Arc<Script>) {
@@ -176,8 +182,9 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, script: Arc<Scr
     let grpc = TraceServiceServer::new(Grpc(Arc::clone(&script)))
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip);
+    let logs = LogsServiceServer::new(Grpc(Arc::clone(&script)));
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let (script, grpc) = (Arc::clone(&script), grpc.clone());
+        let (script, grpc, logs) = (Arc::clone(&script), grpc.clone(), logs.clone());
         async move {
             let kind = request.headers().get("content-type");
             if kind.is_some_and(|kind| kind == "application/grpc") && !script.web {
@@ -188,11 +195,15 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, script: Arc<Scr
                     headers: head.headers.clone(),
                     request: ExportTraceServiceRequest::default(),
                 };
+                let of_logs = seen.path.contains("LogsService");
                 script.seen.lock().unwrap().push(seen);
-                let service = TowerToHyperService::new(grpc);
-                let response =
-                    hyper::service::Service::call(&service, Request::from_parts(head, body)).await.unwrap();
-                Ok::<_, std::convert::Infallible>(response)
+                let request = Request::from_parts(head, body);
+                let response = if of_logs {
+                    hyper::service::Service::call(&TowerToHyperService::new(logs), request).await
+                } else {
+                    hyper::service::Service::call(&TowerToHyperService::new(grpc), request).await
+                };
+                Ok::<_, std::convert::Infallible>(response.unwrap())
             } else {
                 Ok(by_http(&script, request).await.map(tonic::body::Body::new))
             }
@@ -224,7 +235,10 @@ async fn by_http(script: &Script, request: Request<Incoming>) -> Response<Full<B
         path: head.uri.path_and_query().unwrap().to_string(),
         version: head.version,
         headers: head.headers,
-        request: ExportTraceServiceRequest::decode(&*body).unwrap(),
+        request: match head.uri.path() {
+            "/v1/logs" => ExportTraceServiceRequest::default(),
+            _ => ExportTraceServiceRequest::decode(&*body).unwrap(),
+        },
     };
     script.seen.lock().unwrap().push(seen);
     let protobuf = |response: ExportTraceServiceResponse| {
@@ -273,6 +287,25 @@ impl TraceService for Grpc {
             }
         };
         Ok(tonic::Response::new(response))
+    }
+}
+
+#[tonic::async_trait]
+impl LogsService for Grpc {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportLogsServiceRequest>,
+    ) -> Result<tonic::Response<ExportLogsServiceResponse>, tonic::Status> {
+        let records = request.into_inner().resource_logs.iter().flat_map(|each| &each.scope_logs).count();
+        let partial = match next(&self.0) {
+            Reply::Partial(rejected_log_records, words) => {
+                let error_message = format!("{words} of {records}");
+                Some(ExportLogsPartialSuccess { rejected_log_records, error_message })
+            }
+            Reply::Grpc(status) => return Err(status),
+            _ => None,
+        };
+        Ok(tonic::Response::new(ExportLogsServiceResponse { partial_success: partial }))
     }
 }
 

@@ -36,6 +36,7 @@ pub fn began(service: &str) -> Event {
         tracing_layer: false,
         foreign_subscriber: false,
         withheld: false,
+        withheld_logs: false,
     })
 }
 

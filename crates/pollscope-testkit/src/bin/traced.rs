@@ -60,6 +60,13 @@ fn main() {
         "fields" => fields::run(),
         "grpc" => runtime.block_on(grpc::run()),
         "instrumented" => runtime.block_on(instrumented::run()),
+        "logged" => {
+            tracing::info_span!("placing", order = 7).in_scope(|| {
+                tracing::info!("placed");
+                tracing::warn!(sku = 3, "out of stock");
+            });
+            tracing::error!("outside");
+        }
         "quiet" => {
             tracing::info_span!("an info span").in_scope(|| {
                 tracing::debug!("a debug event");
