@@ -146,7 +146,10 @@ class Readme(unittest.TestCase):
         self.assertEqual((trace["trace_id"] == TRACE, spans[server]["parent_span_id"]), (caller is not None, caller))
         self.assertEqual(spans[own]["parent_span_id"], spans[server]["span_id"])
         self.assertIsNotNone(spans[own]["task"], "it ran in the request's task")
-        self.assertGreaterEqual(spans[own]["idle"], 4_000_000, "it slept")
+        # It slept for 5 ms; on a busy machine some of that is the time until it was polled again.
+        self.assertGreater(spans[own]["idle"], 0)
+        lasted = sum(spans[own][part] for part in ("busy", "scheduled", "idle"))
+        self.assertGreaterEqual(lasted, 4_900_000)
         return spans[server], spans[own]
 
     def test_the_quickstart(self):

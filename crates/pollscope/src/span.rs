@@ -365,7 +365,13 @@ impl OpenSpan {
         let sampler = r.global.traces.sampler;
         let own = ids::otel_span_id(seed, local);
         let (trace, span, parent_id, bits, sampled) = match (found, parent, waits.remote.get()) {
-            (Some(found), ..) => (found.trace_id, found.span_id, 0, flags::FOREIGN, found.flags & 1 == 1),
+            (Some(found), _, remote) => {
+                // What the exporter made its parent is known only where it was told by us.
+                let told = remote.filter(|remote| remote.trace == found.trace_id);
+                let bits = flags::FOREIGN | if told.is_some() { flags::REMOTE_PARENT } else { 0 };
+                let parent = told.map_or(0, |remote| remote.span);
+                (found.trace_id, found.span_id, parent, bits, found.flags & 1 == 1)
+            }
             (None, _, Some(remote)) => {
                 let sampled = sampler.with_parent(remote.sampled, remote.trace);
                 (remote.trace, own, remote.span, flags::REMOTE_PARENT, sampled)
