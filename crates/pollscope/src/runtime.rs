@@ -227,6 +227,9 @@ fn parked(alive: &Alive, runtime: u32) {
 }
 
 fn unparked(runtime: u32) {
+    // The service may have got a subscriber while this thread was parked.
+    #[cfg(feature = "tracing")]
+    crate::scoped::refresh();
     recorder::with(|r| {
         let now = sys::tick();
         let since = std::mem::take(&mut r.parked_since);
