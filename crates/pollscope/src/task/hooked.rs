@@ -123,7 +123,7 @@ fn after(meta: &TaskMeta<'_>) {
     if let Some(hooked) = shard(meta.id()).get_mut(&meta.id())
         && let Some(entered) = hooked.entered.take()
     {
-        hooked.life.leave(entered, poll::PENDING);
+        hooked.life.leave(&entered, poll::PENDING);
     }
 }
 
@@ -134,7 +134,7 @@ fn ended(meta: &TaskMeta<'_>) {
     // caught it by now.
     match hooked.entered.take() {
         Some(entered) => {
-            hooked.life.leave(entered, poll::READY);
+            hooked.life.leave(&entered, poll::READY);
             hooked.life.end(outcome::FINISHED);
         }
         None => hooked.life.end(outcome::CANCELLED),

@@ -118,34 +118,32 @@ impl<F: Future> Future for Recorded<F> {
         let waker = waker::for_poll(&life.task, &mut life.half, cx.waker());
         let entered = life.enter();
         // Ends the poll, and the task, if the future unwinds.
-        let mut guard = Unwinding { life: Some(life), entered: Some(entered) };
+        let unwinding = Unwinding { life, entered: &entered };
         let polled = inner.poll(&mut PollContext::from_waker(&waker));
-        let ready = polled.is_ready();
-        if ready {
+        if polled.is_pending() {
+            std::mem::forget(unwinding);
+            life.leave(&entered, poll::PENDING);
+        } else {
             // Its destructors are busy time, and run while it is still the current task.
             this.inner.set(None);
-        }
-        if let (Some(life), Some(entered)) = (guard.life.take(), guard.entered.take()) {
-            life.leave(entered, if ready { poll::READY } else { poll::PENDING });
-            if ready {
-                life.end(outcome::FINISHED);
-            }
+            std::mem::forget(unwinding);
+            life.leave(&entered, poll::READY);
+            life.end(outcome::FINISHED);
         }
         polled
     }
 }
 
 struct Unwinding<'a> {
-    life: Option<&'a mut Life>,
-    entered: Option<Entered>,
+    life: &'a mut Life,
+    entered: &'a Entered,
 }
 
 impl Drop for Unwinding<'_> {
+    #[cold]
     fn drop(&mut self) {
-        if let (Some(life), Some(entered)) = (self.life.take(), self.entered.take()) {
-            life.leave(entered, poll::PANICKED);
-            life.end(outcome::PANICKED);
-        }
+        self.life.leave(self.entered, poll::PANICKED);
+        self.life.end(outcome::PANICKED);
     }
 }
 
@@ -196,6 +194,39 @@ impl Life {
     /// Begins a poll: settles the time since the last one, and makes this task the thread's current one.
     #[inline]
     pub(super) fn enter(&mut self) -> Entered {
+        let entered = recorder::with(|r| {
+            let mut entered = self.settle(r.origin);
+            entered.saved = r.frame;
+            r.frame = Frame {
+                task: self.task.id,
+                born: self.task.birth.born,
+                start: entered.start,
+                outer_start: if r.frame.outer_start == 0 { entered.start } else { r.frame.outer_start },
+                scheduled: self.totals.scheduled,
+                entered: r.entered.len(),
+                ..Frame::default()
+            };
+            if let Some(span) = &self.task.span {
+                r.entered.push(span.context());
+            } else if let Some(under) = &self.task.under {
+                r.entered.push(**under);
+            }
+            r.show();
+            entered
+        });
+        entered.unwrap_or_else(|| self.enter_unseen())
+    }
+
+    /// Recording ended meanwhile, or the thread is past its end: the private sums stay right.
+    #[cold]
+    #[inline(never)]
+    fn enter_unseen(&mut self) -> Entered {
+        self.settle(crate::state::global().map_or(0, |global| global.session.start_tick()))
+    }
+
+    /// What passed since the last poll, told apart by the wake; wake words count from tick `origin`.
+    #[inline]
+    fn settle(&mut self, origin: u64) -> Entered {
         let slot = self.task.slot;
         let begun = self.task.ordinal.load(Ordering::Relaxed);
         let tick_word = slot[task::WAKE_TICK].load(Ordering::Acquire);
@@ -209,51 +240,26 @@ impl Life {
         let count = wakes.wrapping_sub(self.wakes_seen);
         self.wakes_seen = wakes;
         let b = self.last_end;
-        let origin = crate::state::global().map_or(0, |global| global.session.start_tick());
-        let woken = origin + (tick_word >> 8);
-        let fits = begun > 0 && tick_word != 0 && tick_word & 0xff == begun & 0xff;
-        let fits = fits && woken >= self.last_start;
-        self.last_start = start;
-        let (w, who) = if begun == 0 {
-            (b, None)
-        } else if self.self_woken {
-            (b, Some(Who::new(Who::ITSELF, self.task.id)))
-        } else if fits {
-            let who = slot[task::WAKE_WHO].load(Ordering::Relaxed);
-            let who = if who & 0xff == begun & 0xff { Who(who >> 8) } else { Who::UNKNOWN };
-            (woken.clamp(b, start), Some(who))
-        } else {
-            (start, None)
-        };
-        let last = slot[task::LAST_WHO].load(Ordering::Relaxed);
-        let last_who = (count > 1 && last & 0xff == begun & 0xff).then_some(Who(last >> 8));
-        self.self_woken = false;
+        let last_start = std::mem::replace(&mut self.last_start, start);
+        let (mut w, mut who, mut last_who) = (start, None, None);
+        if begun == 0 {
+            w = b;
+        } else if std::mem::replace(&mut self.self_woken, false) {
+            (w, who) = (b, Some(Who::new(Who::ITSELF, self.task.id)));
+        } else if tick_word != 0 && tick_word & 0xff == begun & 0xff && origin + (tick_word >> 8) >= last_start {
+            let word = slot[task::WAKE_WHO].load(Ordering::Relaxed);
+            w = (origin + (tick_word >> 8)).clamp(b, start);
+            who = Some(if word & 0xff == begun & 0xff { Who(word >> 8) } else { Who::UNKNOWN });
+        }
+        if count > 1 {
+            let last = slot[task::LAST_WHO].load(Ordering::Relaxed);
+            last_who = (last & 0xff == begun & 0xff).then_some(Who(last >> 8));
+        }
         self.totals.polls += 1;
         self.totals.idle += w - b;
         self.totals.scheduled += start - w;
-        let scheduled_total = self.totals.scheduled;
-        let (task_id, born) = (self.task.id, self.task.birth.born);
-        let span =
-            self.task.span.as_deref().map(OpenSpan::context).or_else(|| self.task.under.as_deref().copied());
-        let saved = recorder::with(|r| {
-            let saved = r.frame;
-            r.frame = Frame {
-                task: task_id,
-                born,
-                start,
-                outer_start: if saved.outer_start == 0 { start } else { saved.outer_start },
-                scheduled: scheduled_total,
-                entered: r.entered.len(),
-                ..Frame::default()
-            };
-            if let Some(span) = span {
-                r.entered.push(span);
-            }
-            r.show();
-            saved
-        });
         Entered {
-            saved: saved.unwrap_or_default(),
+            saved: Frame::default(),
             start,
             scheduled: start - w,
             idle: w - b,
@@ -265,31 +271,25 @@ impl Life {
 
     /// Ends a poll: sums, slot, row, and the one record.
     #[inline]
-    pub(super) fn leave(&mut self, entered: Entered, how: u16) {
-        let slot = self.task.slot;
+    pub(super) fn leave(&mut self, entered: &Entered, how: u16) {
         let recorded = recorder::with(|r| {
-            let frame = r.frame;
             let end = sys::tick().max(entered.start);
             let busy = end - entered.start;
             let totals = &mut self.totals;
             totals.busy += busy;
-            totals.nested += frame.inner;
-            totals.self_wakes += frame.self_wakes;
-            totals.clones += frame.clones;
-            totals.drops += frame.drops;
-            self.self_woken = frame.self_wakes > 0;
+            totals.nested += r.frame.inner;
+            totals.self_wakes += r.frame.self_wakes;
+            totals.clones += r.frame.clones;
+            totals.drops += r.frame.drops;
+            self.self_woken = r.frame.self_wakes > 0;
             self.last_end = end;
-            write_slot(slot, totals, end, &frame);
-            r.frame = entered.saved;
-            r.frame.inner += busy;
-            r.entered.truncate(frame.entered);
-            r.show();
-            write_row(r, self.task.key, busy, &frame, &entered);
+            write_slot(self.task.slot, totals, end, &r.frame);
+            write_row(r, self.task.key, busy, entered);
             let mut flags = how;
             if entered.who.is_none() {
                 flags |= poll::UNWOKEN;
             }
-            if frame.clones > 0 {
+            if r.frame.clones > 0 {
                 flags |= poll::CLONED;
             }
             let told = record::Poll {
@@ -298,28 +298,36 @@ impl Life {
                 ordinal: totals.polls as u8,
                 busy,
                 scheduled: entered.scheduled,
-                nested: frame.inner,
+                nested: r.frame.inner,
                 who: entered.who.unwrap_or_default(),
                 wakes: entered.wakes,
                 last_who: entered.last_who,
             };
+            r.entered.truncate(r.frame.entered);
+            r.frame = entered.saved;
+            r.frame.inner += busy;
+            r.show();
             if told.is_short() {
                 let (flags, body) = told.encode_short();
                 r.handle.poll.write(kind::POLL, flags, end, &body);
             } else {
-                let (flags, body, words) = told.encode();
-                r.handle.poll.write_slice(kind::POLL, flags, end, &body[..words]);
+                write_long(r, &told, end);
             }
             if how != poll::PENDING {
                 r.completing = (Who::new(Who::COMPLETING, self.task.id), end);
             }
         });
         if recorded.is_none() {
-            // Recording ended meanwhile, or the thread is past its end: the private sums stay right.
-            let end = sys::tick().max(entered.start);
-            self.totals.busy += end - entered.start;
-            self.last_end = end;
+            self.leave_unseen(entered);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn leave_unseen(&mut self, entered: &Entered) {
+        let end = sys::tick().max(entered.start);
+        self.totals.busy += end - entered.start;
+        self.last_end = end;
     }
 
     /// Ends the task with its last poll.
@@ -403,10 +411,17 @@ fn write_slot(slot: pollscope_wire::session::TaskSlot, totals: &Totals, end: u64
     });
 }
 
+#[cold]
+#[inline(never)]
+fn write_long(r: &mut Recorder, told: &record::Poll, end: u64) {
+    let (flags, body, words) = told.encode();
+    r.handle.poll.write_slice(kind::POLL, flags, end, &body[..words]);
+}
+
 #[inline]
-fn write_row(r: &mut Recorder, key: u32, busy: u64, frame: &Frame, entered: &Entered) {
-    let slow = r.global.slow_poll_ticks;
+fn write_row(r: &mut Recorder, key: u32, busy: u64, entered: &Entered) {
     let Some(row) = r.row(key) else { return };
+    let frame = &r.frame;
     add(&row[row::POLLS], 1);
     add(&row[row::BUSY], busy);
     add(&row[row::SCHEDULED], entered.scheduled);
@@ -417,7 +432,7 @@ fn write_row(r: &mut Recorder, key: u32, busy: u64, frame: &Frame, entered: &Ent
     if frame.self_wakes > 0 {
         add(&row[row::SELF_WAKES], frame.self_wakes);
     }
-    if busy > slow {
+    if busy > r.slow_poll_ticks {
         add(&row[row::SLOW_POLLS], 1);
     }
     Recorder::measure(row, row::FIRST_HISTOGRAM, busy);
