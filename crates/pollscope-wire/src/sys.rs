@@ -1,10 +1,10 @@
 //! The raw calls that nobody offers safely: clocks, locks, space, files in opened directories, mappings.
 //!
 //! They exist for Linux and macOS. Anywhere else their twins refuse, so that no session is ever made or read, and all
-//! that stands on them compiles.
+//! that stands on them compiles. `--cfg nowhere` chooses the twins here too, for a test of what they come to.
 
-#[cfg_attr(any(target_os = "linux", target_os = "macos"), path = "sys/unix.rs")]
-#[cfg_attr(not(any(target_os = "linux", target_os = "macos")), path = "sys/other.rs")]
+#[cfg_attr(all(any(target_os = "linux", target_os = "macos"), not(nowhere)), path = "sys/unix.rs")]
+#[cfg_attr(not(all(any(target_os = "linux", target_os = "macos"), not(nowhere))), path = "sys/other.rs")]
 mod family;
 
 pub use family::*;
