@@ -51,7 +51,8 @@ fn the_services_own_callbacks_run_beside_ours() {
         counts.each_ref().map(|count| count.load(Ordering::Relaxed));
     assert_eq!((started, stopped), (1, 1));
     assert!(parked > 0 && unparked > 0, "{parked} {unparked}");
-    assert_eq!(tasks, if cfg!(tokio_unstable) { [2, 4, 4, 2] } else { [0; 4] });
+    // The worker itself is a job of tokio's blocking pool, whose end is told too.
+    assert_eq!(tasks, if cfg!(tokio_unstable) { [2, 4, 4, 3] } else { [0; 4] });
 
     let facts = facts(&place);
     let any = |is: fn(&Event) -> bool| facts.iter().any(is);

@@ -256,7 +256,9 @@ fn runtimes() {
     let on_many = many.spawn(async { pollscope::spawn_named("on many", tokio::time::sleep(SHORT)).await });
     many.block_on(on_many).expect("it ends").expect("it ends");
     alone.expect("a thread").join().expect("it ends").expect("it ends");
-    [many, named, foreign].map(tokio::runtime::Runtime::shutdown_background);
+    for runtime in [many, named, foreign] {
+        runtime.shutdown_background();
+    }
 }
 
 /// Panics unwind through polls and destructors.
