@@ -6,6 +6,7 @@
 mod agent;
 mod cli;
 mod counts;
+mod debug_info;
 #[cfg(feature = "demo")]
 mod demo;
 mod doctor;
