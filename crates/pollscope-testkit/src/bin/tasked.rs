@@ -249,12 +249,13 @@ fn runtimes() {
     // One that was built without us.
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let foreign = builder.worker_threads(1).enable_all().name("foreign").build().expect("it is built");
-    for (runtime, name) in [(&named, "on named"), (&foreign, "on foreign")] {
-        let on = runtime.spawn(async move { pollscope::spawn_named(name, tokio::time::sleep(SHORT)).await });
+    for (runtime, name) in [(&named, "on named"), (&foreign, "on foreign"), (&many, "on many")] {
+        let on = runtime.spawn(async move {
+            pollscope::spawn_named(name, tokio::time::sleep(SHORT)).await?;
+            pollscope::spawn_named("on each", tokio::time::sleep(SHORT)).await
+        });
         runtime.block_on(on).expect("it ends").expect("it ends");
     }
-    let on_many = many.spawn(async { pollscope::spawn_named("on many", tokio::time::sleep(SHORT)).await });
-    many.block_on(on_many).expect("it ends").expect("it ends");
     alone.expect("a thread").join().expect("it ends").expect("it ends");
     for runtime in [many, named, foreign] {
         runtime.shutdown_background();
