@@ -1,6 +1,7 @@
 //! `pollscope doctor`: what is wrong with this set-up, and how to mend it.
 
 use crate::cli::DoctorArgs;
+use crate::debug_info::{self, Lines};
 use crate::observe::Observed;
 use crate::settings;
 use crate::show;
@@ -297,22 +298,17 @@ fn line_tables(service: &str, status: &SessionStatus) -> Option<Check> {
         _ => PathBuf::from(&*status.info.exe),
     };
     let exe = &status.info.exe;
-    Some(match has_line_tables(&path)? {
-        true => check(Level::Ok, format!("{service}: {exe} has line tables"), None),
-        false => check(
+    Some(match debug_info::lines(&path, Path::new(&**exe))? {
+        Lines::Within => check(Level::Ok, format!("{service}: {exe} has line tables"), None),
+        Lines::In(file) => {
+            check(Level::Ok, format!("{service}: {exe} has line tables in {}", file.display()), None)
+        }
+        Lines::Nowhere => check(
             Level::Warn,
             format!("{service}: {exe} has no line tables: stacks would name functions without file and line"),
             Some("set `debug = 1` in [profile.release]; spawn locations and spans need none"),
         ),
     })
-}
-
-/// `None`: the file is gone, or is none that this machine could run.
-fn has_line_tables(path: &Path) -> Option<bool> {
-    use object::{Object, ObjectSection};
-    let cache = object::ReadCache::new(std::fs::File::open(path).ok()?);
-    let file = object::File::parse(&cache).ok()?;
-    Some(file.section_by_name(".debug_line").is_some_and(|section| section.size() > 0))
 }
 
 async fn backends(arguments: &DoctorArgs) -> Vec<Check> {

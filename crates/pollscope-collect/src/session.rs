@@ -131,6 +131,17 @@ pub(crate) struct Passed {
 }
 
 const FOLLOWED: [RingKind; 2] = [RingKind::Span, RingKind::Poll];
+
+/// These rings of all threads, each with a reader at its oldest record.
+fn followed(files: &SessionFiles) -> Vec<(u64, RingKind, RingPlace, RingReader)> {
+    let slots = 0..files.used(Section::Threads).unwrap_or(0);
+    let threads = slots.filter_map(|slot| Some((slot, files.thread(slot).ok()?)));
+    let rings =
+        threads.flat_map(|(slot, thread)| FOLLOWED.map(|which| (slot, which, thread.rings[which as usize])));
+    rings
+        .map(|(slot, which, place)| (slot, which, place, RingReader::new(place.blocks.min(1 << 20))))
+        .collect()
+}
 const CLASSES: [Class; 3] = [Class::Polls, Class::SpanEnds, Class::Others];
 
 impl Followed {
@@ -175,21 +186,15 @@ impl Followed {
 
     /// Measures the slope from the pairs in the blocks of a session from another machine or boot.
     fn learn_clock(&mut self) {
-        let used = self.files.used(Section::Threads).unwrap_or(0);
-        for slot in 0..used {
-            let Ok(thread) = self.files.thread(slot) else { continue };
-            for which in FOLLOWED {
-                let place = thread.rings[which as usize];
-                let mut reader = RingReader::new(place.blocks.min(1 << 20));
-                for _ in 0..CHUNKS_PER_ROUND {
-                    let Ok(mut source) = self.files.ring(slot, which, place) else { break };
-                    let Ok(batch) = reader.read(&mut source, |_, _| ()) else { break };
-                    if let Some((tick, monotonic)) = batch.pair {
-                        self.line.observe(tick, monotonic);
-                    }
-                    if !batch.more {
-                        break;
-                    }
+        for (slot, which, place, mut reader) in followed(&self.files) {
+            for _ in 0..CHUNKS_PER_ROUND {
+                let Ok(mut source) = self.files.ring(slot, which, place) else { break };
+                let Ok(batch) = reader.read(&mut source, |_, _| ()) else { break };
+                if let Some((tick, monotonic)) = batch.pair {
+                    self.line.observe(tick, monotonic);
+                }
+                if !batch.more {
+                    break;
                 }
             }
         }
@@ -225,23 +230,17 @@ impl Followed {
     /// Puts every reader at its ring's head: what stands there is left, and counted as lost.
     pub fn skip_to_heads(&mut self) {
         self.skip = true;
-        let used = self.files.used(Section::Threads).unwrap_or(0);
-        for slot in 0..used {
-            let Ok(thread) = self.files.thread(slot) else { continue };
-            for which in FOLLOWED {
-                let place = thread.rings[which as usize];
-                let mut reader = RingReader::new(place.blocks.min(1 << 20));
-                for _ in 0..1 << 12 {
-                    let Ok(mut source) = self.files.ring(slot, which, place) else { break };
-                    if !reader.read(&mut source, |_, _| ()).is_ok_and(|batch| batch.more) {
-                        break;
-                    }
+        for (slot, which, place, mut reader) in followed(&self.files) {
+            for _ in 0..1 << 12 {
+                let Ok(mut source) = self.files.ring(slot, which, place) else { break };
+                if !reader.read(&mut source, |_, _| ()).is_ok_and(|batch| batch.more) {
+                    break;
                 }
-                let (next, seen) = reader.position();
-                self.resume.rings.push((slot as u32, which as u8, next, seen));
-                for (left, seen) in self.left.iter_mut().zip(seen) {
-                    *left = left.saturating_add(seen);
-                }
+            }
+            let (next, seen) = reader.position();
+            self.resume.rings.push((slot as u32, which as u8, next, seen));
+            for (left, seen) in self.left.iter_mut().zip(seen) {
+                *left = left.saturating_add(seen);
             }
         }
     }

@@ -140,14 +140,16 @@ fn several_runtimes_are_told_apart() {
     sums_are_lifetimes(&facts);
     let (one, many) = (end_of(&facts, "on one"), end_of(&facts, "on many"));
     assert_eq!(&*one.birth.runtime, "single");
-    assert_ne!(one.birth.runtime, many.birth.runtime);
+    assert_eq!(&*many.birth.runtime, "main", "the first without a name");
+    assert_eq!(&*end_of(&facts, "on named").birth.runtime, "by tokio");
+    assert_eq!(&*end_of(&facts, "on foreign").birth.runtime, "foreign");
     let mut workers: BTreeMap<&str, usize> = BTreeMap::new();
     for event in &facts {
         if let Event::Thread { kind: ThreadKind::Worker, runtime: Some(runtime), .. } = event {
             *workers.entry(runtime).or_default() += 1;
         }
     }
-    assert_eq!(workers.get(&*many.birth.runtime), Some(&2), "{workers:?}");
+    assert_eq!((workers.get("main"), workers.get("by tokio")), (Some(&2), Some(&1)), "{workers:?}");
     let parked =
         facts.iter().any(|event| matches!(event, Event::Parked { length, .. } if length.0 > 5_000_000));
     assert!(parked, "a worker waited for the timer");

@@ -2,9 +2,8 @@
 //! bytes; the service reads it with `pread` and never maps it.
 
 use crate::layout::{pack, unpack};
-use crate::{ids, map};
-use std::io;
-use std::os::unix::fs::FileExt;
+use crate::{ids, sys};
+use std::io::{self, Write};
 use std::path::Path;
 
 /// Slots on the page.
@@ -90,7 +89,7 @@ fn checksum(words: &[u64]) -> u64 {
 
 /// Makes an empty page.
 pub fn create(path: &Path, mode: u32) -> io::Result<()> {
-    map::create_file(path, mode)?.write_all_at(&[0; BYTES], 0)
+    sys::create_file(path, mode)?.write_all(&[0; BYTES])
 }
 
 #[cfg(test)]

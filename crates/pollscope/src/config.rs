@@ -217,7 +217,8 @@ impl Config {
         }
         if let Some(dir) = session::of_another_copy() {
             say(format_args!(
-                "nothing is recorded by this copy: another copy of pollscope in this process records in {};                  `cargo tree -d` shows why there are two",
+                "nothing is recorded by this copy: another copy of pollscope in this process records in {}; \
+                 `cargo tree -d` shows why there are two",
                 dir.display()
             ));
             return Guard { owner: false };

@@ -1,9 +1,7 @@
 //! Beside a tracing-opentelemetry layer each span has one exporter, and all hang together.
 
-use pollscope_collect::{Collector, Options};
 use pollscope_model::event::{SpanId, SpanSource, TraceId};
 use pollscope_model::span::FinishedSpan;
-use pollscope_model::{Limits, Model};
 use pollscope_testkit::Place;
 use std::collections::HashMap;
 use std::process::Command;
@@ -53,13 +51,7 @@ fn run(kind: &str, environment: &[(&str, &str)]) -> Ran {
             _ => panic!("{line}"),
         }
     }
-    let mut collector = Collector::new(Options { dirs: vec![place.path().to_owned()], ..Options::default() });
-    collector.discover();
-    let mut model = Model::new(Limits::default());
-    for _ in 0..4 {
-        collector.round(&mut |session, event| model.apply(session, event));
-        model.end_round();
-    }
+    let mut model = pollscope_testkit::model(&place);
     Ran { current, theirs, ours: model.take_finished(usize::MAX), said }
 }
 

@@ -1,8 +1,6 @@
 //! A service that adds the macro starts and logs as before, whatever its subscriber; and what is recorded of it.
 
-use pollscope_collect::{Collector, Options};
 use pollscope_model::span::FinishedSpan;
-use pollscope_model::{Limits, Model};
 use pollscope_testkit::Place;
 use std::process::Command;
 
@@ -26,13 +24,7 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it is text");
     let (logged, said) = (text(output.stdout), text(output.stderr));
     assert!(output.status.success(), "{arguments:?}: {}\n{logged}\n{said}", output.status);
-    let mut collector = Collector::new(Options { dirs: vec![place.path().to_owned()], ..Options::default() });
-    collector.discover();
-    let mut model = Model::new(Limits::default());
-    for _ in 0..4 {
-        collector.round(&mut |session, event| model.apply(session, event));
-        model.end_round();
-    }
+    let mut model = pollscope_testkit::model(&place);
     let foreign = model.sessions().any(|session| session.info().foreign_subscriber);
     Ran { logged, said, spans: model.take_finished(usize::MAX), foreign }
 }

@@ -243,10 +243,23 @@ fn runtimes() {
         let runtime = pollscope::runtime(builder.enable_all()).name("single").build().expect("it is built");
         runtime.block_on(async { pollscope::spawn_named("on one", tokio::time::sleep(SHORT)).await })
     });
-    let on_many = many.spawn(async { pollscope::spawn_named("on many", tokio::time::sleep(SHORT)).await });
-    many.block_on(on_many).expect("it ends").expect("it ends");
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let builder = builder.worker_threads(1).enable_all().name("by tokio");
+    let named = pollscope::runtime(builder).build().expect("it is built");
+    // One that was built without us.
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let foreign = builder.worker_threads(1).enable_all().name("foreign").build().expect("it is built");
+    for (runtime, name) in [(&named, "on named"), (&foreign, "on foreign"), (&many, "on many")] {
+        let on = runtime.spawn(async move {
+            pollscope::spawn_named(name, tokio::time::sleep(SHORT)).await?;
+            pollscope::spawn_named("on each", tokio::time::sleep(SHORT)).await
+        });
+        runtime.block_on(on).expect("it ends").expect("it ends");
+    }
     alone.expect("a thread").join().expect("it ends").expect("it ends");
-    many.shutdown_background();
+    for runtime in [many, named, foreign] {
+        runtime.shutdown_background();
+    }
 }
 
 /// Panics unwind through polls and destructors.
