@@ -176,13 +176,16 @@ fn session(observed: &Observed, status: &SessionStatus) -> Vec<Check> {
         checks.push(check(Level::Warn, format!("{service}: {name}: {count}"), Some(mend)));
     }
     if let Some(model) = observed.model.session(status.id) {
-        for coverage in model.coverage() {
-            let Some(alive) = coverage.alive else { continue };
+        let all = model.coverage();
+        if all.is_empty() {
             let text = format!(
-                "{service}: {} of {alive} tasks on runtime {} are recorded",
-                coverage.recorded, coverage.runtime
+                "{service}: no runtime has said how many tasks are alive: what runs beside pollscope is not seen"
             );
-            let low = alive > 1 && coverage.recorded * 2 < alive;
+            checks.push(check(Level::Warn, text, Some(NO_RUNTIME)));
+        }
+        for coverage in all {
+            let text = format!("{service}: {coverage}");
+            let low = coverage.alive.is_some_and(|alive| alive > 1 && coverage.recorded * 2 < alive);
             checks.push(if low {
                 check(Level::Warn, text, Some(COVER))
             } else {
@@ -247,6 +250,9 @@ fn rings(status: &SessionStatus) -> String {
     };
     format!("{workers}, {} KiB in all; {} KiB of files", all >> 10, status.bytes >> 10)
 }
+
+const NO_RUNTIME: &str =
+    "use #[pollscope::main], or build each runtime with pollscope::runtime(&mut builder)";
 
 /// The cheapest steps first.
 const COVER: &str = "\

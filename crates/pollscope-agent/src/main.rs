@@ -11,6 +11,7 @@ mod journal;
 mod json;
 mod observe;
 mod outlet;
+mod retention;
 mod run;
 mod server;
 mod settings;

@@ -1,6 +1,7 @@
 //! The verbs, each run as a user would, against sessions of real services.
 
 mod agent;
+mod dead;
 mod doctor;
 mod run;
 mod service;
