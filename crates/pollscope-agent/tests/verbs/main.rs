@@ -3,6 +3,7 @@
 mod agent;
 mod dead;
 mod doctor;
+mod recorded;
 mod run;
 mod service;
 mod sessions;

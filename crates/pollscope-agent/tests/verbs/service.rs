@@ -49,8 +49,17 @@ async fn calm() {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
+/// Says under which ids a span is known: what is recorded of it is held against that.
+fn tell(name: &str) {
+    let current = pollscope::current();
+    println!("{name} {:032x} {:016x}", current.trace_id().unwrap_or(0), current.span_id().unwrap_or(0));
+}
+
 #[pollscope::instrument(err)]
 async fn order(n: u64) -> Result<u64, String> {
+    if n > 0 {
+        tell("order");
+    }
     price(n).await;
     if n == 1 { Ok(n) } else { Err("sold out".to_owned()) }
 }
@@ -146,6 +155,7 @@ pub const STUCK: Duration = Duration::from_millis(100);
 
 #[pollscope::instrument]
 async fn checkout(cart: u64) {
+    tell("checkout");
     price(1).await;
     std::future::pending::<()>().await;
 }
