@@ -89,10 +89,16 @@ fn by(key: &'static str, values: &[(&'static str, u64)]) -> Vec<(Labels, u64)> {
 /// Series of coverage at most: services and runtimes name themselves.
 const COVERED: usize = 500;
 
-/// Tasks recorded and tasks alive, by service and runtime, over all live sessions. Those whose runtimes have not said
-/// how many tasks are alive have no number for it.
+/// Tasks recorded and tasks alive, by service and runtime, over all live sessions.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Covered(BTreeMap<(Arc<str>, Arc<str>), (u64, Option<u64>)>);
+pub struct Covered(BTreeMap<[Arc<str>; 2], Tasks>);
+
+/// Of one runtime's name; `alive` is none while no such runtime has said it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Tasks {
+    recorded: u64,
+    alive: Option<u64>,
+}
 
 impl Covered {
     pub fn of(model: &Model) -> Covered {
@@ -106,22 +112,20 @@ impl Covered {
     }
 
     fn add(&mut self, service: &str, one: &Coverage) {
-        let mut key = (service.into(), one.runtime.clone());
+        let mut key = [service.into(), one.runtime.clone()];
         if self.0.len() >= COVERED && !self.0.contains_key(&key) {
-            key = ("other".into(), "other".into());
+            key = ["other".into(), "other".into()];
         }
-        let (recorded, alive) = self.0.entry(key).or_default();
-        *recorded += one.recorded;
-        *alive = one.alive.map_or(*alive, |more| Some(alive.unwrap_or(0) + more));
+        let tasks = self.0.entry(key).or_default();
+        tasks.recorded += one.recorded;
+        tasks.alive = one.alive.map_or(tasks.alive, |more| Some(tasks.alive.unwrap_or(0) + more));
     }
 
-    fn values(&self, number: impl Fn(u64, Option<u64>) -> Option<u64>) -> Vec<(Labels, u64)> {
-        let value =
-            |((service, runtime), (recorded, alive)): (&(Arc<str>, Arc<str>), &(u64, Option<u64>))| {
-                let labels = vec![("service", service.clone()), ("runtime", runtime.clone())];
-                Some((labels, number(*recorded, *alive)?))
-            };
-        self.0.iter().filter_map(value).collect()
+    fn values(&self, number: impl Fn(&Tasks) -> Option<u64>) -> Vec<(Labels, u64)> {
+        let labels = |[service, runtime]: &[Arc<str>; 2]| {
+            vec![("service", service.clone()), ("runtime", runtime.clone())]
+        };
+        self.0.iter().filter_map(|(key, tasks)| Some((labels(key), number(tasks)?))).collect()
     }
 }
 
@@ -275,7 +279,7 @@ impl Counts {
                 load(&self.refused),
             ),
             Reading {
-                values: covered.values(|recorded, _| Some(recorded)),
+                values: covered.values(|tasks| Some(tasks.recorded)),
                 ..gauge(
                     "pollscope.coverage.tasks.recorded",
                     "{task}",
@@ -284,7 +288,7 @@ impl Counts {
                 )
             },
             Reading {
-                values: covered.values(|_, alive| alive),
+                values: covered.values(|tasks| tasks.alive),
                 ..gauge(
                     "pollscope.coverage.tasks.alive",
                     "{task}",
@@ -403,5 +407,39 @@ impl Counts {
                 stats.retries + logs.retries,
             ),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Replicas add up; names beyond the bound are one series.
+    #[test]
+    fn coverage_is_summed_by_name_and_bounded() {
+        let one = |runtime: &str, recorded, alive| Coverage {
+            runtime: runtime.into(),
+            workers: 1,
+            recorded,
+            alive,
+            age: pollscope_model::Nanos(0),
+        };
+        let mut all = Covered::default();
+        all.add("till", &one("main", 1, Some(5)));
+        all.add("till", &one("main", 2, None));
+        all.add("till", &one("io", 3, None));
+        for n in 0..2 * COVERED {
+            all.add(&format!("many-{n}"), &one("main", 1, Some(1)));
+        }
+        let recorded = all.values(|tasks| Some(tasks.recorded));
+        let of = |values: &[(Labels, u64)], service: &str, runtime: &str| {
+            let labels: Labels = vec![("service", service.into()), ("runtime", runtime.into())];
+            values.iter().find(|(of, _)| *of == labels).map(|(_, value)| *value)
+        };
+        assert_eq!((of(&recorded, "till", "main"), of(&recorded, "till", "io")), (Some(3), Some(3)));
+        assert_eq!(recorded.len(), COVERED + 1);
+        assert_eq!(of(&recorded, "other", "other"), Some(2 + COVERED as u64));
+        let alive = all.values(|tasks| tasks.alive);
+        assert_eq!((of(&alive, "till", "main"), of(&alive, "till", "io")), (Some(5), None));
     }
 }

@@ -1,5 +1,7 @@
 //! `pollscope doctor`: what is wrong with this set-up, and how to mend it.
 
+mod otlp;
+
 use crate::cli::DoctorArgs;
 use crate::observe::Observed;
 use crate::settings;
@@ -194,6 +196,10 @@ fn session(observed: &Observed, status: &SessionStatus) -> Vec<Check> {
         }
         let spans = status.read[1] > 0 || model.open_span_count() > 0;
         checks.extend(spans_of(service, spans, &status.info));
+        if !status.info.foreign_subscriber && !wants_own_ids(status) {
+            let bound = observed.bound.contains(&status.id);
+            checks.extend(otlp::unjoined(service, &executable(status), spans, bound));
+        }
     }
     if status.info.withheld {
         checks.push(check(
@@ -295,15 +301,27 @@ fn spans_of(service: &str, any: bool, info: &SessionInfo) -> Option<Check> {
 const ADD_LAYER: &str =
     "tracing_subscriber::registry().with(pollscope::layer()).with(tracing_subscriber::fmt::layer()).init()";
 
-/// Whether its executable names files and lines inside stacks.
-fn line_tables(service: &str, status: &SessionStatus) -> Option<Check> {
+/// The file that a service runs, or ran.
+fn executable(status: &SessionStatus) -> PathBuf {
     let running = PathBuf::from(format!("/proc/{}/exe", status.info.pid));
-    let path = match status.state {
+    match status.state {
         State::Live if running.exists() => running,
         _ => PathBuf::from(&*status.info.exe),
-    };
+    }
+}
+
+/// Whether a service that lives was told to keep its spans apart from OpenTelemetry's, where its environment can be
+/// read.
+fn wants_own_ids(status: &SessionStatus) -> bool {
+    let environment = std::fs::read(format!("/proc/{}/environ", status.info.pid)).unwrap_or_default();
+    let apart = |one: &[u8]| [&b"POLLSCOPE_SPANS=export"[..], b"POLLSCOPE_SPANS=off"].contains(&one);
+    status.state == State::Live && environment.split(|byte| *byte == 0).any(apart)
+}
+
+/// Whether its executable names files and lines inside stacks.
+fn line_tables(service: &str, status: &SessionStatus) -> Option<Check> {
     let exe = &status.info.exe;
-    Some(match has_line_tables(&path)? {
+    Some(match has_line_tables(&executable(status))? {
         true => check(Level::Ok, format!("{service}: {exe} has line tables"), None),
         false => check(
             Level::Warn,

@@ -181,7 +181,7 @@ fn an_agent_that_nobody_answers_says_so_once_with_what_needs_no_backend() {
     let mut child = unshare.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     let mut said = Vec::new();
-    while let Some(line) = lines.next() {
+    for line in lines.by_ref() {
         let last = line.contains("pollscope traces");
         said.push(line);
         if last {
