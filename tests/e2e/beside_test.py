@@ -6,7 +6,7 @@ import subprocess
 import time
 import unittest
 
-from world import BESIDE, LOGS, World, parent_of, tags, wait_for
+from world import BESIDE, LOGS, POLLSCOPE, World, parent_of, tags, wait_for
 
 # Of the caller that the service makes up.
 AFAR = f"{7:016x}"
@@ -78,6 +78,23 @@ class OneJaeger(unittest.TestCase):
         spans = self.run_beside("no_exporter", "export")
         self.assertEqual(set(spans), TRACINGS | {"lookup"})
         self.assertEqual({name for name, all_of_it in spans.items() if len(all_of_it) != ROUNDS}, set())
+
+    def doctor_says(self, spans):
+        """What the doctor says of the service's own export, when it has ended; no backend takes part."""
+        with World() as world:
+            service = world.start([BESIDE, "no_exporter"], env={"POLLSCOPE_SPANS": spans}, stdout=subprocess.DEVNULL)
+            self.assertEqual(service.wait(timeout=60), 0)
+            asked = [POLLSCOPE, "doctor", "--no-export", "--json", "--dir", world.place]
+            checks = json.loads(subprocess.run(asked, stdout=subprocess.PIPE, check=True).stdout)["checks"]
+            return [check for check in checks if "it can export OTLP itself" in check["what"]]
+
+    def test_doctor_tells_of_ids_that_could_not_be_read(self):
+        (said,) = self.doctor_says("export")
+        self.assertEqual(said["level"], "warn")
+        self.assertRegex(said["what"], r"tracing-opentelemetry 0\.3[34]\.")
+        self.assertIn("tracing-opentelemetry-0_34", said["mend"])
+        self.assertIn("with_context", said["mend"])
+        self.assertEqual(self.doctor_says("join"), [])
 
     def test_off(self):
         spans = self.run_beside("exports", "off")

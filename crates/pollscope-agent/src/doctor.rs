@@ -1,5 +1,7 @@
 //! `pollscope doctor`: what is wrong with this set-up, and how to mend it.
 
+mod otlp;
+
 use crate::cli::DoctorArgs;
 use crate::debug_info::{self, Lines};
 use crate::observe::Observed;
@@ -177,13 +179,16 @@ fn session(observed: &Observed, status: &SessionStatus) -> Vec<Check> {
         checks.push(check(Level::Warn, format!("{service}: {name}: {count}"), Some(mend)));
     }
     if let Some(model) = observed.model.session(status.id) {
-        for coverage in model.coverage() {
-            let Some(alive) = coverage.alive else { continue };
+        let all = model.coverage();
+        if all.is_empty() {
             let text = format!(
-                "{service}: {} of {alive} tasks on runtime {} are recorded",
-                coverage.recorded, coverage.runtime
+                "{service}: no runtime has said how many tasks are alive: what runs beside pollscope is not seen"
             );
-            let low = alive > 1 && coverage.recorded * 2 < alive;
+            checks.push(check(Level::Warn, text, Some(NO_RUNTIME)));
+        }
+        for coverage in all {
+            let text = format!("{service}: {coverage}");
+            let low = coverage.alive.is_some_and(|alive| alive > 1 && coverage.recorded * 2 < alive);
             checks.push(if low {
                 check(Level::Warn, text, Some(COVER))
             } else {
@@ -192,6 +197,10 @@ fn session(observed: &Observed, status: &SessionStatus) -> Vec<Check> {
         }
         let spans = status.read[1] > 0 || model.open_span_count() > 0;
         checks.extend(spans_of(service, spans, &status.info));
+        if !status.info.foreign_subscriber && !wants_own_ids(status) {
+            let bound = observed.bound.contains(&status.id);
+            checks.extend(otlp::unjoined(service, &executable(status), spans, bound));
+        }
     }
     if status.info.withheld {
         checks.push(check(
@@ -249,6 +258,9 @@ fn rings(status: &SessionStatus) -> String {
     format!("{workers}, {} KiB in all; {} KiB of files", all >> 10, status.bytes >> 10)
 }
 
+const NO_RUNTIME: &str =
+    "use #[pollscope::main], or build each runtime with pollscope::runtime(&mut builder)";
+
 /// The cheapest steps first.
 const COVER: &str = "\
     add pollscope::http::ServerLayer, which makes tasks of requests; give hyper pollscope::Executor; \
@@ -290,15 +302,27 @@ fn spans_of(service: &str, any: bool, info: &SessionInfo) -> Option<Check> {
 const ADD_LAYER: &str =
     "tracing_subscriber::registry().with(pollscope::layer()).with(tracing_subscriber::fmt::layer()).init()";
 
-/// Whether its executable names files and lines inside stacks.
-fn line_tables(service: &str, status: &SessionStatus) -> Option<Check> {
+/// The file that a service runs, or ran.
+fn executable(status: &SessionStatus) -> PathBuf {
     let running = PathBuf::from(format!("/proc/{}/exe", status.info.pid));
-    let path = match status.state {
+    match status.state {
         State::Live if running.exists() => running,
         _ => PathBuf::from(&*status.info.exe),
-    };
+    }
+}
+
+/// Whether a service that lives was told to keep its spans apart from OpenTelemetry's, where its environment can be
+/// read.
+fn wants_own_ids(status: &SessionStatus) -> bool {
+    let environment = std::fs::read(format!("/proc/{}/environ", status.info.pid)).unwrap_or_default();
+    let apart = |one: &[u8]| [&b"POLLSCOPE_SPANS=export"[..], b"POLLSCOPE_SPANS=off"].contains(&one);
+    status.state == State::Live && environment.split(|byte| *byte == 0).any(apart)
+}
+
+/// Whether its executable names files and lines inside stacks.
+fn line_tables(service: &str, status: &SessionStatus) -> Option<Check> {
     let exe = &status.info.exe;
-    Some(match debug_info::lines(&path, Path::new(&**exe))? {
+    Some(match debug_info::lines(&executable(status), Path::new(&**exe))? {
         Lines::Within => check(Level::Ok, format!("{service}: {exe} has line tables"), None),
         Lines::In(file) => {
             check(Level::Ok, format!("{service}: {exe} has line tables in {}", file.display()), None)

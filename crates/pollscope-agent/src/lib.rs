@@ -14,6 +14,7 @@ mod journal;
 mod json;
 mod observe;
 mod outlet;
+mod retention;
 mod run;
 mod server;
 mod settings;

@@ -388,8 +388,25 @@ impl Collector {
         }
     }
 
-    /// Removes a session that is over; says whether it is gone. A live one is never touched.
+    /// Removes a session that is over; says whether it is gone. A live one is never touched, nor one that another
+    /// process exports.
     pub fn remove(&mut self, id: SessionId) -> bool {
+        let ours = self.claimed.contains(&id);
+        if !ours && self.claim(id).ok() != Some(Claim::Exporter) {
+            return false;
+        }
+        let removed = self.remove_claimed(id);
+        if !removed
+            && !ours
+            && self.claimed.remove(&id)
+            && let Some(followed) = self.sessions.get(&id)
+        {
+            let _ = flock(followed.files.control(), FlockOperation::Unlock);
+        }
+        removed
+    }
+
+    fn remove_claimed(&mut self, id: SessionId) -> bool {
         let Some(followed) = self.sessions.get_mut(&id) else { return false };
         // Closed or exited by its word, but its process may still run: its lock says.
         let over = matches!(followed.state, State::Over(_));

@@ -450,7 +450,7 @@ impl Followed {
     }
 
     fn all_slots(&mut self, found: &mut Found, sink: &mut dyn FnMut(Event)) -> io::Result<()> {
-        let polling = self.polling();
+        let polling = self.polling(sink);
         for place in self.files.chunks()? {
             match place.kind {
                 ChunkKind::Tasks => self.task_slots(&place, &polling, found, sink)?,
@@ -618,14 +618,27 @@ impl Followed {
         }
     }
 
-    /// Tasks being polled now, with the tick at which that poll began.
-    fn polling(&self) -> HashMap<u64, u64> {
+    /// Tasks being polled now, with the tick at which that poll began; tells each thread's.
+    fn polling(&mut self, sink: &mut dyn FnMut(Event)) -> HashMap<u64, u64> {
         let live = self.state == State::Live;
-        // Torn words name no task; those of a dead process stand as they are.
-        let now = thread_words(&self.files)
-            .into_iter()
-            .filter(|(whole, w)| (*whole || !live) && w[words::TASK] != 0);
-        now.map(|(_, w)| (w[words::TASK], w[words::POLL_START])).collect()
+        let mut polling = HashMap::new();
+        for (whole, w) in thread_words(&self.files) {
+            // Torn words name no task; those of a dead process stand as they are.
+            if w[words::WRITER] == 0 || live && !whole {
+                continue;
+            }
+            if !live && w[words::PARK] != 0 {
+                // Its last sign of life may be that it went to sleep.
+                self.line.time(self.header.start_tick.saturating_add(w[words::PARK] >> 8));
+            }
+            let (task, start) = (w[words::TASK] & ID_MASK, w[words::POLL_START]);
+            let now = (task != 0 && start != 0).then(|| (TaskId(task), self.line.time(start)));
+            sink(Event::Polling(ThreadId(w[words::WRITER]), now));
+            if now.is_some() {
+                polling.insert(task, start);
+            }
+        }
+        polling
     }
 
     /// What each thread does now.
@@ -642,6 +655,7 @@ impl Followed {
         }
         let over = |state: u32| match state {
             s if s == WireState::Closed as u32 => SessionEnd::Closed,
+            s if s == WireState::Panicked as u32 => SessionEnd::Panicked,
             s if s == WireState::Exited as u32 => SessionEnd::Exited,
             _ => SessionEnd::Died,
         };

@@ -215,6 +215,8 @@ impl SessionInfo {
 pub enum SessionEnd {
     /// By its guard.
     Closed,
+    /// By its guard while a panic unwound main.
+    Panicked,
     /// By `exit`, without the guard.
     Exited,
     /// Killed or crashed: it never said that it ends.
@@ -470,6 +472,8 @@ pub enum Event {
     },
     /// A thread ended.
     ThreadEnded(ThreadId, UnixNanos),
+    /// The task that a thread polls now, if any, and since when: the newest reading counts.
+    Polling(ThreadId, Option<(TaskId, UnixNanos)>),
     /// A task was born.
     TaskBorn(TaskBirth),
     /// A live task's slot, as read now. Never undoes a [`Event::TaskEnded`].

@@ -11,6 +11,7 @@ use crate::threads::{JobKey, Jobs, Tallies, Thread, Threads};
 use crate::time::{Nanos, UnixNanos};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
 /// Tasks recorded of tasks alive, on one runtime.
@@ -28,11 +29,32 @@ pub struct Coverage {
     pub age: Nanos,
 }
 
+impl fmt::Display for Coverage {
+    /// `2 of 10 tasks on runtime main are recorded`; the runtime's number is older than ours, and never below it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (recorded, runtime) = (self.recorded, &self.runtime);
+        match self.alive {
+            Some(alive) => {
+                write!(f, "{recorded} of {} tasks on runtime {runtime} are recorded", alive.max(recorded))
+            }
+            None => write!(
+                f,
+                "{recorded} tasks on runtime {runtime} are recorded; how many are alive it has not said"
+            ),
+        }
+    }
+}
+
 impl Coverage {
     /// Recorded of alive, from 0 to 1; `None` if the runtime said nothing or has no tasks.
     pub fn share(&self) -> Option<f64> {
         let alive = self.alive.filter(|alive| *alive > 0)?;
         Some((self.recorded as f64 / alive as f64).min(1.0))
+    }
+
+    /// Tasks alive that are not recorded, as far as the runtime has said.
+    pub fn unseen(&self) -> u64 {
+        self.alive.map_or(0, |alive| alive.saturating_sub(self.recorded))
     }
 }
 
@@ -98,6 +120,7 @@ impl Session {
                 self.saw(at);
                 self.threads.end(thread, at);
             }
+            Event::Polling(thread, polling) => self.threads.polls(thread, polling),
             Event::TaskBorn(birth) => {
                 self.saw(birth.born);
                 self.tasks.born(&birth, round);

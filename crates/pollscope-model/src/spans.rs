@@ -799,6 +799,9 @@ impl Spans {
             status_message = Some(
                 match over {
                     Some((Over::Session(SessionEnd::Died), _)) => "process died while this span was open",
+                    Some((Over::Session(SessionEnd::Panicked), _)) => {
+                        "process panicked while this span was open"
+                    }
                     _ => "process ended while this span was open",
                 }
                 .into(),

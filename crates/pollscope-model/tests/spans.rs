@@ -133,6 +133,7 @@ fn what_is_beyond_the_limits_is_dropped_and_counted() {
 fn a_death_makes_unfinished_spans_of_open_ones() {
     for (how, said) in [
         (SessionEnd::Died, "process died while this span was open"),
+        (SessionEnd::Panicked, "process panicked while this span was open"),
         (SessionEnd::Closed, "process ended while this span was open"),
         (SessionEnd::Exited, "process ended while this span was open"),
     ] {

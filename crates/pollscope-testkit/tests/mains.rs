@@ -3,7 +3,7 @@
 mod common;
 
 use common::model;
-use pollscope_model::event::TaskKind;
+use pollscope_model::event::{SessionEnd, TaskKind};
 use pollscope_model::session::Session;
 use pollscope_model::view::{TaskFilter, TaskSort};
 use pollscope_model::{Model, UnixNanos};
@@ -79,21 +79,21 @@ fn a_local_runtime_takes_tasks_that_are_not_send() {
 
 /// How a main ends that says nothing before.
 #[track_caller]
-fn ends(kind: &str, code: i32) {
+fn ends(kind: &str, code: i32, how: SessionEnd) {
     let place = Place::new();
     let mut service = Service::start(env!("CARGO_BIN_EXE_mains"), &place, &[kind]);
     assert_eq!(service.line(), "");
     assert_eq!(service.finish().code(), Some(code));
     let model = model(&place);
     let session = model.sessions().next().expect("a session");
-    assert!(session.ended().is_some(), "the session is closed");
+    assert_eq!(session.ended().map(|(how, _)| how), Some(how), "{kind}");
 }
 
 #[test]
 fn what_main_returns_is_what_the_process_returns() {
-    ends("failing", 7);
-    ends("returning", 9);
-    ends("panicking", 101);
+    ends("failing", 7, SessionEnd::Closed);
+    ends("returning", 9, SessionEnd::Closed);
+    ends("panicking", 101, SessionEnd::Panicked);
     #[cfg(tokio_unstable)]
-    ends("shutting_down", 101);
+    ends("shutting_down", 101, SessionEnd::Panicked);
 }

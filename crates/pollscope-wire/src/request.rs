@@ -106,6 +106,18 @@ mod tests {
         assert_eq!(Request::decode(&far.encode(), 1), None, "longer than any may last");
     }
 
+    /// The page has a version of its own: what another one says asks for nothing.
+    #[test]
+    fn a_request_of_another_version_is_none() {
+        let request = Request { writer: 9, until: 2_000, ..Request::default() };
+        for version in [0, VERSION, VERSION + 1] {
+            let mut words = request.encode();
+            words[0] = pack(version, 9);
+            words[WORDS - 1] = checksum(&words[..WORDS - 1]);
+            assert_eq!(Request::decode(&words, 1_000).is_some(), version == VERSION);
+        }
+    }
+
     #[test]
     fn a_torn_slot_is_no_request() {
         let mut words = Request { until: 2_000, ..Request::default() }.encode();

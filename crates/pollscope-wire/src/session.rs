@@ -307,7 +307,8 @@ impl Session {
         self.cold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says that the session ends: `Closed` by its guard, `Exited` at exit. The first word counts.
+    /// Says that the session ends: `Closed` or `Panicked` by its guard, `Exited` at exit. The first word
+    /// counts.
     pub fn end(&self, state: State) {
         let word = &self.control.words[header::STATE];
         let (now, clock) = crate::layout::unpack(word.load(Ordering::Relaxed));
