@@ -5,9 +5,18 @@
 #[path = "../../../../examples/logs/src/with_ids.rs"]
 mod with_ids;
 
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use pollscope::http::{ClientLayer, ServerLayer};
+use std::convert::Infallible;
 use std::time::Duration;
+use tower::{Layer, ServiceExt, service_fn};
 use tracing::{Instrument, info_span};
 use tracing_subscriber::prelude::*;
+
+/// A caller from afar.
+const CALLER: &str = "00-00000000000000000000000000000feb-0000000000000007-01";
 
 #[pollscope::main(worker_threads = 2, service = "beside")]
 async fn main() {
@@ -43,6 +52,33 @@ async fn work() {
     request.instrument(span).await;
     let never_entered = info_span!("never_entered");
     drop(never_entered);
+    web().await;
+}
+
+/// A request to a service under our layers that asks another one; no other server span is open around either.
+async fn web() {
+    let back = service_fn(async |_: Request<Full<Bytes>>| {
+        info_span!("back").in_scope(|| ());
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("done"))))
+    });
+    let ask = ClientLayer::new().layer(ServerLayer::new().layer(back));
+    let front = service_fn(move |_: Request<Full<Bytes>>| {
+        // Already in the call the request's span is the current one.
+        let called = info_span!("called");
+        let ask = ask.clone();
+        let answer = async move {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            let question = Request::get("http://back/back").body(Full::default()).expect("a request");
+            let Ok(answer) = ask.oneshot(question).await;
+            Ok::<_, Infallible>(Response::new(answer.into_body()))
+        };
+        answer.instrument(called)
+    });
+    // As a server may have it that is in two layers.
+    let front = ServerLayer::new().layer(ServerLayer::new().layer(front));
+    let request = Request::get("/front").header("traceparent", CALLER).body(Full::default());
+    let Ok(answer) = front.oneshot(request.expect("a request")).await;
+    answer.into_body().collect().await.expect("a body");
 }
 
 /// The spans go to a backend of the service's own, if to any.
@@ -161,6 +197,7 @@ macro_rules! with {
                     });
                     let mut told: Vec<String> = told.filter(|told| !told.contains(' ')).collect();
                     told.push(format!("{:?}", span.status).replace(' ', ""));
+                    told.push(format!("kind={:?}", span.span_kind));
                     told.extend(
                         span.events.iter().map(|event| format!("event:{}", event.name.replace(' ', "-"))),
                     );
