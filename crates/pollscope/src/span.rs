@@ -594,8 +594,24 @@ impl OpenSpan {
     /// Makes it the span of this task, a request's, that it was opened around. It may be entered outside of it.
     #[cfg(all(feature = "tracing", feature = "tower"))]
     pub fn adopt(&self, r: &Recorder) {
-        self.flags.fetch_or(ADOPTED, Ordering::Relaxed);
+        self.flags.fetch_or(ADOPTED | flags::UNDER_WAY as u32, Ordering::Relaxed);
         self.move_to(r);
+        self.show_flags();
+    }
+
+    /// The request that adopted it is over.
+    #[cfg(all(feature = "tracing", feature = "tower"))]
+    pub fn request_over(&self) {
+        self.flags.fetch_and(!(flags::UNDER_WAY as u32), Ordering::Relaxed);
+        self.show_flags();
+    }
+
+    #[cfg(all(feature = "tracing", feature = "tower"))]
+    fn show_flags(&self) {
+        if let Some((_, slot)) = self.slot {
+            let bits = self.flags.load(Ordering::Relaxed) as u16;
+            slot[span::FLAGS].store(bits as u64, Ordering::Relaxed);
+        }
     }
 
     /// Takes the time of an adopted span's task, as if it were left now.

@@ -28,6 +28,8 @@ pub struct Entry {
     links: Vec<(String, u64)>,
     dropped: [u32; 3],
     thread: Option<u64>,
+    #[serde(default)]
+    left: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -144,6 +146,7 @@ impl Entry {
             links: links.collect(),
             dropped: [span.dropped_attributes, span.dropped_events, span.dropped_links],
             thread: span.thread.map(|thread| thread.0),
+            left: span.left,
         }
     }
 
@@ -183,6 +186,7 @@ impl Entry {
             dropped_links,
             thread: self.thread.map(ThreadId),
             end: None,
+            left: self.left,
         };
         Some((SessionId(number(&self.session)?), span))
     }
@@ -195,7 +199,7 @@ pub fn entries(model: &Model, sessions: impl IntoIterator<Item = SessionId>) -> 
         let spans = model.open_spans(id);
         let worth = |span: &&OpenSpan| {
             let pieces = span.seen_attributes > 0 || !span.events.is_empty() || !span.links.is_empty();
-            span.end.is_none() && (pieces || span.ids.is_some() || span.thread.is_some())
+            span.left || span.end.is_none() && (pieces || span.ids.is_some() || span.thread.is_some())
         };
         all.extend(spans.iter().filter(worth).map(|span| Entry::of(id, span)));
     }

@@ -94,6 +94,12 @@ impl Around {
     }
 }
 
+impl Drop for Around {
+    fn drop(&mut self) {
+        self.with(OpenSpan::request_over);
+    }
+}
+
 /// What a server span of `tracing` is to a request.
 enum Fit {
     /// Its own.
