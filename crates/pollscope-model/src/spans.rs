@@ -826,7 +826,7 @@ impl Spans {
         let end = span.end.as_ref();
         let detached = matches!(over, Some((Over::Root, _)));
         let held = match over {
-            Some((Over::Held(_, held), _)) => Some(held),
+            Some((Over::Held(state, held), _)) => Some((held, state.task)),
             _ => None,
         };
         let goes_on = detached || held.is_some();
@@ -859,8 +859,11 @@ impl Spans {
             idle: times.idle,
             polls: times.polls,
             estimated: times.estimated,
-            task: open.task,
-            held: held.or(end.map(|end| end.closed.since(end.ended))).unwrap_or(Nanos(0)),
+            task: held.map_or(open.task, |(_, task)| task),
+            held: held
+                .map(|(held, _)| held)
+                .or(end.map(|end| end.closed.since(end.ended)))
+                .unwrap_or(Nanos(0)),
             cancelled: end.is_some_and(|end| end.cancelled),
             detached: detached || end.is_some_and(|end| end.detached),
             unfinished,
