@@ -211,7 +211,8 @@ pub(crate) fn home<'a>(dispatch: &'a Dispatch, id: &Id) -> Option<(&'a Dispatch,
 
 /// Whom a dispatch speaks for now.
 pub(crate) fn front(dispatch: &Dispatch) -> &Dispatch {
-    GLOBAL.get().filter(|_| dispatch.is::<Scoped>()).unwrap_or(dispatch)
+    let global = dispatch.is::<Scoped>().then(global).flatten();
+    global.map_or(dispatch, |(global, _)| global)
 }
 
 /// The id under which our own layer finds a span.
