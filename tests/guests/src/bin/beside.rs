@@ -12,6 +12,7 @@ use pollscope::http::{ClientLayer, ServerLayer};
 use std::convert::Infallible;
 use std::time::Duration;
 use tower::{Layer, ServiceExt, service_fn};
+use tracing::level_filters::LevelFilter;
 use tracing::{Instrument, info_span};
 use tracing_subscriber::prelude::*;
 
@@ -96,6 +97,7 @@ async fn exports(any: bool) {
         false => builder.build(),
     };
     let theirs = tracing_opentelemetry::layer().with_tracer(provider.tracer("beside"));
+    let theirs = theirs.with_filter(LevelFilter::INFO);
     // The lines name their traces, as in the example `logs`.
     let json = with_ids::WithIds(tracing_subscriber::fmt::format().json());
     let lines = tracing_subscriber::fmt::layer().json().event_format(json).with_writer(std::io::stdout);
@@ -157,11 +159,11 @@ macro_rules! with {
                 if ours_first {
                     tracing_subscriber::registry()
                         .with(ours)
-                        .with($layer::layer().with_tracer(tracer))
+                        .with($layer::layer().with_tracer(tracer).with_filter(LevelFilter::INFO))
                         .init();
                 } else {
                     tracing_subscriber::registry()
-                        .with($layer::layer().with_tracer(tracer))
+                        .with($layer::layer().with_tracer(tracer).with_filter(LevelFilter::INFO))
                         .with(pollscope::layer())
                         .init();
                 }
