@@ -21,6 +21,8 @@ struct Theirs {
 struct Ran {
     /// What `current()` said in the request.
     current: String,
+    /// Whether our traceparent was that of the SDK's propagator.
+    same: bool,
     theirs: Vec<Theirs>,
     ours: Vec<FinishedSpan>,
     said: String,
@@ -38,7 +40,7 @@ fn run(kind: &str, environment: &[(&str, &str)]) -> Ran {
     let (told, said) = (text(output.stdout), text(output.stderr));
     assert!(output.status.success(), "{kind}: {}\n{told}\n{said}", output.status);
     let number = |text: &str| u64::from_str_radix(text, 16).expect("it is a number");
-    let (mut current, mut theirs) = (String::new(), Vec::new());
+    let (mut current, mut theirs, mut same) = (String::new(), Vec::new(), false);
     for line in told.lines() {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
@@ -50,6 +52,7 @@ fn run(kind: &str, environment: &[(&str, &str)]) -> Ran {
                 parent: Some(SpanId(number(parent))).filter(|parent| parent.0 != 0),
                 told: told.split(',').map(str::to_owned).collect(),
             }),
+            ["same", told] => same = told == "true",
             _ => panic!("{line}"),
         }
     }
@@ -60,7 +63,7 @@ fn run(kind: &str, environment: &[(&str, &str)]) -> Ran {
         collector.round(&mut |session, event| model.apply(session, event));
         model.end_round();
     }
-    Ran { current, theirs, ours: model.take_finished(usize::MAX), said }
+    Ran { current, same, theirs, ours: model.take_finished(usize::MAX), said }
 }
 
 impl Ran {
@@ -158,6 +161,7 @@ fn joined(kind: &str, told: bool) {
     assert!(ran.said.is_empty(), "{}", ran.said);
     ran.hangs_together();
     requests_are_the_sdks(&ran);
+    assert!(ran.same, "one traceparent, whoever writes it");
     for name in ["request", "parse", "query", "row", "never_entered"] {
         let (ours, theirs) = (ran.our(name), ran.their(name));
         assert!(ours.ids.foreign, "{name}");
@@ -227,7 +231,7 @@ fn export_gives_all_to_the_agent_with_ids_of_our_own() {
 fn off_records_none() {
     let ran = run("bound", &[("POLLSCOPE_SPANS", "off")]);
     assert!(ran.ours.is_empty(), "{:?}", ran.ours);
-    assert_eq!(ran.theirs.len(), 10);
+    assert_eq!(ran.theirs.len(), 12);
 }
 
 #[test]

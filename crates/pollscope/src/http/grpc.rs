@@ -211,6 +211,11 @@ mod tests {
             (0..2 * METHODS).map(|n| name(&format!("made.Up/{n}")).to_owned()).collect();
         assert!(names.len() <= UNPROVEN + 1 && names.contains("grpc"), "{}", names.len());
         assert_eq!(name("a.Real/Method"), "grpc", "so many were made up before");
+        #[cfg(feature = "tower-http")]
+        assert_eq!(
+            untold("a.Real/Method"),
+            [("rpc.method", "_OTHER"), ("rpc.method_original", "a.Real/Method")]
+        );
         record_method(&RequestSpan::NONE, "a.Real/Method", Some(&HeaderMap::new()));
         assert_eq!(name("a.Real/Method"), "a.Real/Method", "but it was answered to");
         let refused = HeaderMap::from_iter([(

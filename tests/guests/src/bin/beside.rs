@@ -137,11 +137,24 @@ macro_rules! with {
         mod $module {
             use super::*;
             use $api::Context;
+            use $api::propagation::{Injector, TextMapPropagator};
             use $api::trace::{
                 SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TracerProvider as _,
             };
             use $layer::OpenTelemetrySpanExt;
+            use $sdk::propagation::TraceContextPropagator;
             use $sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
+
+            struct Headers<'a>(&'a mut http::HeaderMap);
+
+            impl Injector for Headers<'_> {
+                fn set(&mut self, key: &str, value: String) {
+                    let name = http::HeaderName::try_from(key).expect("a name");
+                    if !value.is_empty() {
+                        self.0.insert(name, value.try_into().expect("a value"));
+                    }
+                }
+            }
 
             pub async fn run(ours_first: bool, given: Option<()>) {
                 let exporter = InMemorySpanExporter::default();
@@ -190,6 +203,22 @@ macro_rules! with {
                 let span = info_span!("attached");
                 pollscope::http::extract(&headers).expect("there is a caller").attach(&span);
                 span.in_scope(|| ());
+                drop(span);
+                // What the SDK's own propagator wrote stays, with whatever else stands there.
+                let span = info_span!("propagated");
+                let mut theirs = http::HeaderMap::new();
+                theirs.append("baggage", http::HeaderValue::from_static("a=1;p=2"));
+                theirs.append("baggage", http::HeaderValue::from_static("b=%20"));
+                let bare = theirs.clone();
+                TraceContextPropagator::new().inject_context(&span.context(), &mut Headers(&mut theirs));
+                let (before, mut ours) = (theirs.clone(), bare.clone());
+                info_span!("another").in_scope(|| pollscope::http::inject(&mut theirs));
+                assert_eq!((&theirs, theirs.get_all("traceparent").iter().count()), (&before, 1));
+                // Ours says the same, once, and touches nothing else.
+                span.in_scope(|| (0..2).for_each(|_| pollscope::http::inject(&mut ours)));
+                println!("same {}", ours.get("traceparent") == before.get("traceparent"));
+                ours.remove("traceparent");
+                assert_eq!(ours, bare);
                 drop(span);
                 provider.force_flush().expect("it is all in memory");
                 for span in exporter.get_finished_spans().expect("they can be read") {
