@@ -10,8 +10,11 @@ from world import BESIDE, LOGS, POLLSCOPE, World, parent_of, tags, wait_for
 
 # Of the caller that the service makes up.
 AFAR = f"{7:016x}"
-TRACINGS = {"request", "parse", "fetch", "connect", "count", "query", "row", "never_entered"}
+TRACINGS = {"request", "parse", "fetch", "connect", "count", "query", "row", "never_entered", "called", "back"}
 ROUNDS = 20
+# Of requests under our layers: two servers' and a client's.
+REQUESTS = "GET"
+TIMES = collections.defaultdict(lambda: ROUNDS, {REQUESTS: 3 * ROUNDS})
 
 
 class OneJaeger(unittest.TestCase):
@@ -63,9 +66,9 @@ class OneJaeger(unittest.TestCase):
 
     def test_join(self):
         spans = self.run_beside("exports", "join")
-        self.assertEqual(set(spans), TRACINGS | {"lookup"})
+        self.assertEqual(set(spans), TRACINGS | {"lookup", REQUESTS})
         for name, all_of_it in spans.items():
-            self.assertEqual(len(all_of_it), ROUNDS, name)
+            self.assertEqual(len(all_of_it), TIMES[name], name)
             for span in all_of_it:
                 self.assertIn("pollscope.busy_ns", tags(span), name)
         parents = {span["spanID"]: span["operationName"] for all_of_it in spans.values() for span in all_of_it}
@@ -73,11 +76,15 @@ class OneJaeger(unittest.TestCase):
         self.assertEqual(above("lookup"), {"request"})
         self.assertEqual((above("parse"), above("count"), above("row")), ({"request"}, {"fetch"}, {"query"}))
         self.assertEqual(above("query"), {None})
+        self.assertEqual((above("called"), above("back")), ({REQUESTS}, {REQUESTS}))
+        kinds = collections.Counter(tags(span)["span.kind"] for span in spans[REQUESTS])
+        self.assertEqual(kinds, {"server": 2 * ROUNDS, "client": ROUNDS})
+        self.assertEqual(sum(parent_of(span) == AFAR for span in spans[REQUESTS]), ROUNDS)
 
     def test_export(self):
         spans = self.run_beside("no_exporter", "export")
-        self.assertEqual(set(spans), TRACINGS | {"lookup"})
-        self.assertEqual({name for name, all_of_it in spans.items() if len(all_of_it) != ROUNDS}, set())
+        self.assertEqual(set(spans), TRACINGS | {"lookup", REQUESTS})
+        self.assertEqual({name for name, all_of_it in spans.items() if len(all_of_it) != TIMES[name]}, set())
 
     def doctor_says(self, spans):
         """What the doctor says of the service's own export, when it has ended; no backend takes part."""

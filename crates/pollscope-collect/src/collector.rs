@@ -401,7 +401,7 @@ impl Collector {
             && self.claimed.remove(&id)
             && let Some(followed) = self.sessions.get(&id)
         {
-            let _ = flock(followed.files.control(), FlockOperation::Unlock);
+            let _ = followed.files.control().unlock();
         }
         removed
     }

@@ -8,7 +8,8 @@ use crate::names::Names;
 use crate::text::Open;
 use crate::watch::{ThreadNow, is_mapped, thread_words};
 use pollscope_model::event::{
-    Class, Event, LocalSpanId, SessionEnd, SessionId, SessionInfo, TaskId, TaskState, ThreadId, Value,
+    Class, Event, LocalSpanId, SessionEnd, SessionId, SessionInfo, SpanState, TaskId, TaskState, ThreadId,
+    Value,
 };
 use pollscope_model::{Nanos, UnixNanos};
 use pollscope_wire::ids::{self, ID_MASK, Who};
@@ -591,10 +592,26 @@ impl Followed {
                 span: w[span::SPAN_ID],
                 parent: w[span::PARENT_ID],
             };
-            let ids = ids_of(w[span::FLAGS] as u16, &ids);
+            let bits = w[span::FLAGS] as u16;
+            let ids = ids_of(bits, &ids);
             let mut converter =
                 Converter { files: &self.files, names: &mut self.names, line: &mut self.line };
-            sink(Event::SpanOpened(converter.span_open(&open, w[span::OPENED], ids)));
+            let open = converter.span_open(&open, w[span::OPENED], ids);
+            let state = SpanState {
+                task: open.task,
+                under_way: bits & record::span::UNDER_WAY != 0,
+                foreign: bits & record::span::FOREIGN != 0,
+                last_exit: (w[span::LAST_EXIT] != 0).then(|| converter.line.time(w[span::LAST_EXIT])),
+                // While it is entered, the tick of that is taken off.
+                busy: converter.line.ticks(u64::try_from(w[span::BUSY] as i64).unwrap_or(0)),
+                scheduled: converter
+                    .line
+                    .ticks(w[span::SCHEDULED_AT_EXIT].saturating_sub(w[span::SCHEDULED_AT_OPEN])),
+                polls: w[span::ENTERED],
+            };
+            let id = open.span;
+            sink(Event::SpanOpened(open));
+            sink(Event::SpanState(id, state));
         }
         Ok(())
     }

@@ -405,6 +405,25 @@ pub struct SpanOpen {
     pub task: Option<TaskId>,
 }
 
+/// What the slot of an open span says of how it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanState {
+    /// The task that it runs in.
+    pub task: Option<TaskId>,
+    /// A request goes on in it, also past its task.
+    pub under_way: bool,
+    /// Another exporter has it.
+    pub foreign: bool,
+    /// When it was last left, if it ever was.
+    pub last_exit: Option<UnixNanos>,
+    /// Time entered; 0 while it is.
+    pub busy: Nanos,
+    /// Time ready and waiting for a worker, up to its last exit.
+    pub scheduled: Nanos,
+    /// Polls during which it was entered.
+    pub polls: u64,
+}
+
 /// The end of a span. Stands alone but for attributes, events and links.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SpanEnd {
@@ -523,6 +542,8 @@ pub enum Event {
     },
     /// A span was opened.
     SpanOpened(SpanOpen),
+    /// An open span's slot, as read now.
+    SpanState(LocalSpanId, SpanState),
     /// A span's ids became known, or changed.
     SpanIds(LocalSpanId, SpanIds),
     /// A span got an attribute; a later one of the same key replaces it.

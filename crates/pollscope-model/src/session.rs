@@ -154,6 +154,7 @@ impl Session {
                 self.saw(open.opened);
                 self.spans.opened(open, round);
             }
+            Event::SpanState(span, state) => self.spans.state(span, state),
             Event::SpanIds(span, ids) => self.spans.ids(span, ids, round),
             Event::SpanAttribute(span, at, attribute) => {
                 self.saw(at);
@@ -180,8 +181,11 @@ impl Session {
                 self.spans.ended(end, round);
             }
             Event::Alive { began, tasks, spans, slotless } => {
-                self.tasks.alive(began, &tasks.into_iter().collect(), slotless, round);
-                self.spans.alive(began, &spans.into_iter().collect(), slotless, round);
+                let tasks = tasks.into_iter().collect();
+                self.tasks.alive(began, &tasks, slotless, round);
+                let runs =
+                    |task: crate::event::TaskId| tasks.contains(&task) || task.0 & slotless == slotless;
+                self.spans.alive(began, &spans.into_iter().collect(), &runs, slotless, round);
             }
             Event::Lost { thread, class, records } => self.threads.lost(thread, class, records),
             Event::Read { thread, class, records } => self.threads.read(thread, class, records),

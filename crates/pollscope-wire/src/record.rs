@@ -102,6 +102,8 @@ pub mod span {
     pub const DETACHED: u16 = 1 << 9;
     /// Ids will come later.
     pub const IDS_LATER: u16 = 1 << 10;
+    /// A request goes on in it, also past its task.
+    pub const UNDER_WAY: u16 = 1 << 11;
 }
 
 /// Why a span exists, in the top 8 bits of its task word.

@@ -61,6 +61,11 @@ pub(crate) struct Told {
         expect(dead_code, reason = "only bound minors are told")
     )]
     pub estimated: bool,
+    #[cfg_attr(
+        not(any(feature = "tracing-opentelemetry-0_33", feature = "tracing-opentelemetry-0_34")),
+        expect(dead_code, reason = "only bound minors are told")
+    )]
+    pub cancelled: bool,
     pub task: u64,
 }
 
@@ -170,8 +175,12 @@ macro_rules! bind {
                 for (key, value) in told.numbers() {
                     span.set_attribute(KeyValue::new(key, value));
                 }
-                if told.estimated {
-                    span.set_attribute(KeyValue::new("pollscope.estimated", true));
+                for (key, set) in
+                    [("pollscope.estimated", told.estimated), ("pollscope.cancelled", told.cancelled)]
+                {
+                    if set {
+                        span.set_attribute(KeyValue::new(key, true));
+                    }
                 }
                 true
             }

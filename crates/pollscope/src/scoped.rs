@@ -8,8 +8,14 @@
 //! How the global one is noticed: a new `Dispatch` asks all living subscribers for their interest in all call
 //! sites again. What the global one is, only a thread without a scoped default can see.
 
+mod childless;
+
+#[cfg(feature = "tower")]
+pub(crate) use childless::scope;
+
 use crate::layer::{Recording, filtered};
 use crate::state;
+use childless::Childless;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt;
@@ -29,7 +35,7 @@ use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Registry};
 
-type Inner = Layered<Filtered<Recording, EnvFilter, Registry>, Registry>;
+type Inner = Layered<Filtered<Recording, EnvFilter, Childless>, Childless>;
 
 /// See the module.
 pub(crate) struct Scoped {
@@ -59,7 +65,7 @@ thread_local! {
 pub(crate) fn install() {
     let logs = would_log();
     LOGS.store(logs, Ordering::Relaxed);
-    let inner = tracing_subscriber::registry().with(filtered());
+    let inner = Childless::default().with(filtered());
     let scoped = Scoped { inner, known: Mutex::default() };
     if SCOPED.set(Dispatch::new(scoped)).is_err() {
         return;
@@ -205,7 +211,8 @@ pub(crate) fn home<'a>(dispatch: &'a Dispatch, id: &Id) -> Option<(&'a Dispatch,
 
 /// Whom a dispatch speaks for now.
 pub(crate) fn front(dispatch: &Dispatch) -> &Dispatch {
-    GLOBAL.get().filter(|_| dispatch.is::<Scoped>()).unwrap_or(dispatch)
+    let global = dispatch.is::<Scoped>().then(global).flatten();
+    global.map_or(dispatch, |(global, _)| global)
 }
 
 /// The id under which our own layer finds a span.

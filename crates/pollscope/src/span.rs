@@ -130,6 +130,8 @@ const KNOWN_KEYS: usize = 8;
 #[cfg(feature = "tracing")]
 const SERVER: u32 = 1 << 16;
 const ADOPTED: u32 = 1 << 17;
+/// It is the current span without being entered.
+const SHOWN: u32 = 1 << 18;
 
 static GENERATIONS: Generations = Generations::new();
 /// Generation of spans that found no slot: they share its number.
@@ -434,6 +436,7 @@ impl OpenSpan {
             idle: r.global.nanos(duration - busy - cut),
             polls: self.entered.load(Ordering::Relaxed),
             estimated: self.has(flags::ESTIMATED) || cut != scheduled,
+            cancelled: self.has(flags::CANCELLED),
             task: self.task.load(Ordering::Relaxed) & ID_MASK,
         }
     }
@@ -449,6 +452,21 @@ impl OpenSpan {
     pub fn server(&self) -> Option<bool> {
         let flags = self.flags.load(Ordering::Relaxed);
         (flags & SERVER != 0).then_some(flags & ADOPTED != 0)
+    }
+
+    /// Marks it as the span of a request that goes on in several tasks: no other is to take it.
+    #[cfg(all(feature = "tracing", feature = "tower"))]
+    pub fn claim(&self) {
+        self.flags.fetch_or(ADOPTED, Ordering::Relaxed);
+    }
+
+    /// Whether entering it counts, or merely makes it the current span.
+    #[cfg(all(feature = "tracing", feature = "tower"))]
+    pub fn count_entries(&self, count: bool) {
+        match count {
+            true => self.flags.fetch_and(!SHOWN, Ordering::Relaxed),
+            false => self.flags.fetch_or(SHOWN, Ordering::Relaxed),
+        };
     }
 
     /// Whether it is entered now.
@@ -505,6 +523,9 @@ impl OpenSpan {
     }
 
     fn enter_from(&self, r: &mut Recorder, now: impl FnOnce() -> u64) {
+        if self.flags.load(Ordering::Relaxed) & SHOWN != 0 {
+            return r.enter(self.context());
+        }
         if self.depth.fetch_add(1, Ordering::Relaxed) == 0 {
             let now = now();
             if self.entered.load(Ordering::Relaxed) == 0 && self.task.load(Ordering::Relaxed) != r.frame.task
@@ -573,8 +594,24 @@ impl OpenSpan {
     /// Makes it the span of this task, a request's, that it was opened around. It may be entered outside of it.
     #[cfg(all(feature = "tracing", feature = "tower"))]
     pub fn adopt(&self, r: &Recorder) {
-        self.flags.fetch_or(ADOPTED, Ordering::Relaxed);
+        self.flags.fetch_or(ADOPTED | flags::UNDER_WAY as u32, Ordering::Relaxed);
         self.move_to(r);
+        self.show_flags();
+    }
+
+    /// The request that adopted it is over.
+    #[cfg(all(feature = "tracing", feature = "tower"))]
+    pub fn request_over(&self) {
+        self.flags.fetch_and(!(flags::UNDER_WAY as u32), Ordering::Relaxed);
+        self.show_flags();
+    }
+
+    #[cfg(all(feature = "tracing", feature = "tower"))]
+    fn show_flags(&self) {
+        if let Some((_, slot)) = self.slot {
+            let bits = self.flags.load(Ordering::Relaxed) as u16;
+            slot[span::FLAGS].store(bits as u64, Ordering::Relaxed);
+        }
     }
 
     /// Takes the time of an adopted span's task, as if it were left now.
@@ -605,6 +642,9 @@ impl OpenSpan {
 
     fn exit_at(&self, r: &mut Recorder, now: u64) {
         r.leave(self.open.span);
+        if self.flags.load(Ordering::Relaxed) & SHOWN != 0 {
+            return;
+        }
         if self.depth.fetch_sub(1, Ordering::Relaxed) != 1 {
             return;
         }

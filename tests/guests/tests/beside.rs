@@ -19,6 +19,8 @@ struct Theirs {
 struct Ran {
     /// What `current()` said in the request.
     current: String,
+    /// Whether our traceparent was that of the SDK's propagator.
+    same: bool,
     theirs: Vec<Theirs>,
     ours: Vec<FinishedSpan>,
     said: String,
@@ -36,7 +38,7 @@ fn run(kind: &str, environment: &[(&str, &str)]) -> Ran {
     let (told, said) = (text(output.stdout), text(output.stderr));
     assert!(output.status.success(), "{kind}: {}\n{told}\n{said}", output.status);
     let number = |text: &str| u64::from_str_radix(text, 16).expect("it is a number");
-    let (mut current, mut theirs) = (String::new(), Vec::new());
+    let (mut current, mut theirs, mut same) = (String::new(), Vec::new(), false);
     for line in told.lines() {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
@@ -48,11 +50,12 @@ fn run(kind: &str, environment: &[(&str, &str)]) -> Ran {
                 parent: Some(SpanId(number(parent))).filter(|parent| parent.0 != 0),
                 told: told.split(',').map(str::to_owned).collect(),
             }),
+            ["same", told] => same = told == "true",
             _ => panic!("{line}"),
         }
     }
     let mut model = pollscope_testkit::model(&place);
-    Ran { current, theirs, ours: model.take_finished(usize::MAX), said }
+    Ran { current, same, theirs, ours: model.take_finished(usize::MAX), said }
 }
 
 impl Ran {
@@ -104,12 +107,53 @@ fn instrumented_functions_are_the_sdks_spans_too() {
     assert!(ours.callsite.location.file.ends_with("beside.rs"));
 }
 
+impl Theirs {
+    fn says(&self, what: &str) -> bool {
+        self.told.iter().any(|told| told == what)
+    }
+}
+
+/// Requests under our layers are spans of tracing, too: below their caller, and above what is opened in them.
+#[track_caller]
+fn requests_are_the_sdks(ran: &Ran) {
+    let of = |kind: &str, what: &str| {
+        let mut found = ran.theirs.iter().filter(|span| span.says(kind) && span.says(what));
+        let span = found.next().unwrap_or_else(|| panic!("no {kind} {what} in {:?}", ran.theirs));
+        assert!(found.next().is_none(), "one {kind} {what}");
+        assert_eq!((&*span.name, span.says("http.response.status_code=200")), ("GET", true), "{span:?}");
+        span
+    };
+    let front = of("kind=Server", "url.path=/front");
+    let asked = of("kind=Client", "url.full=http://back/back");
+    let back = of("kind=Server", "url.path=/back");
+    assert_eq!((front.trace, front.parent), (TraceId(0xfeb), Some(SpanId(7))));
+    assert_eq!(ran.their("called").parent, Some(front.span));
+    assert_eq!((asked.trace, asked.parent), (front.trace, Some(ran.their("called").span)));
+    assert_eq!(
+        (back.trace, back.parent),
+        (front.trace, Some(asked.span)),
+        "by the traceparent that went out"
+    );
+    assert_eq!(ran.their("back").parent, Some(back.span));
+    for theirs in [front, asked, back] {
+        let ours = ran.ours.iter().find(|ours| ours.ids.span == theirs.span).expect("it is recorded");
+        assert!(ours.ids.foreign && ours.polls >= 1 && !ours.estimated, "{ours:?}");
+        assert!(ours.callsite.location.file.ends_with("beside.rs"), "{ours:?}");
+    }
+    let task = |span: &Theirs| ran.ours.iter().find(|ours| ours.ids.span == span.span).and_then(|of| of.task);
+    assert_eq!(task(front), task(ran.their("called")), "it is of its request's task");
+    assert_ne!(task(front), task(back));
+    assert!(!ran.ours.iter().any(|span| matches!(span.source, SpanSource::Server | SpanSource::Client)));
+}
+
 /// Spans are the SDK's; tasks are the agent's.
 #[track_caller]
 fn joined(kind: &str, told: bool) {
     let ran = run(kind, &[]);
     assert!(ran.said.is_empty(), "{}", ran.said);
     ran.hangs_together();
+    requests_are_the_sdks(&ran);
+    assert!(ran.same, "one traceparent, whoever writes it");
     for name in ["request", "parse", "query", "row", "never_entered"] {
         let (ours, theirs) = (ran.our(name), ran.their(name));
         assert!(ours.ids.foreign, "{name}");
@@ -171,13 +215,15 @@ fn export_gives_all_to_the_agent_with_ids_of_our_own() {
     assert_ne!(request.ids.trace, ran.their("request").trace);
     assert_eq!((lookup.ids.trace, lookup.ids.parent), (request.ids.trace, Some(request.ids.span)));
     assert_eq!(ran.our("query").ids.parent, Some(lookup.ids.span));
+    let requests = |source| ran.ours.iter().filter(move |span| span.source == source).count();
+    assert_eq!((requests(SpanSource::Server), requests(SpanSource::Client)), (2, 1));
 }
 
 #[test]
 fn off_records_none() {
     let ran = run("bound", &[("POLLSCOPE_SPANS", "off")]);
     assert!(ran.ours.is_empty(), "{:?}", ran.ours);
-    assert_eq!(ran.theirs.len(), 8);
+    assert_eq!(ran.theirs.len(), 12);
 }
 
 #[test]

@@ -11,6 +11,8 @@ mod family;
 mod fields;
 #[path = "traced/grpc.rs"]
 mod grpc;
+#[path = "traced/held.rs"]
+mod held;
 #[path = "traced/instrumented.rs"]
 mod instrumented;
 #[path = "traced/routes.rs"]
@@ -33,6 +35,7 @@ fn main() {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(2).enable_all();
     let runtime = pollscope::runtime(&mut builder).build().expect("a runtime can be built");
+    let mut kept = None;
     match scenario.as_str() {
         "crowded" => {
             use tracing::field::Empty;
@@ -59,6 +62,7 @@ fn main() {
         "family" => runtime.block_on(family::run()),
         "fields" => fields::run(),
         "grpc" => runtime.block_on(grpc::run()),
+        "held" => kept = Some(runtime.block_on(held::run())),
         "instrumented" => runtime.block_on(instrumented::run()),
         "logged" => {
             tracing::info_span!("placing", order = 7).in_scope(|| {
@@ -84,6 +88,7 @@ fn main() {
     println!("ready");
     std::io::stdout().flush().expect("the test reads what is printed");
     let _ = std::io::stdin().lock().read_line(&mut String::new());
+    drop(kept);
     drop(runtime);
     drop(guard);
 }

@@ -1,13 +1,17 @@
-//! `#[pollscope::instrument]` beside an OpenTelemetry layer: its spans are spans of `tracing` there, so that they
-//! have the same exporter, and hang together.
+//! `#[pollscope::instrument]` and the layers of requests beside an OpenTelemetry layer: their spans are spans of
+//! `tracing` there, so that they have the same exporter, and hang together.
 //!
 //! tracing wants static call sites; these are made when a function is first called, and live on.
 
+#[cfg(feature = "tower")]
+use super::RemoteParent;
 use super::direct::{CallsiteStatic, FieldValue};
 use super::{OpenSpan, Parent};
 use crate::layer;
 use pollscope_wire::record::span as flags;
 use std::collections::HashMap;
+#[cfg(feature = "tower")]
+use std::panic::Location;
 use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 use tracing::callsite::{Callsite, Identifier};
 use tracing::field::FieldSet;
@@ -38,11 +42,7 @@ fn metadata(
     kind: Kind,
     names: impl FnOnce() -> Vec<&'static str>,
 ) -> &'static Metadata<'static> {
-    static MADE: LazyLock<Mutex<HashMap<usize, &'static Made>>> = LazyLock::new(Default::default);
-    let mut all = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-    let made = all.entry(of as *const _ as usize).or_insert_with(|| {
-        let made: &'static Made = Box::leak(Box::default());
-        let names: &'static [&'static str] = names().leak();
+    made(of as *const _ as usize, |made| {
         let level = match of.severity {
             1 => Level::TRACE,
             5 => Level::DEBUG,
@@ -50,9 +50,19 @@ fn metadata(
             17 => Level::ERROR,
             _ => Level::INFO,
         };
-        let fields = FieldSet::new(names, Identifier(made));
+        let fields = FieldSet::new(names().leak(), Identifier(made));
         let (file, line) = (Some(of.file), Some(of.line));
-        let metadata = Metadata::new(of.name, of.target, level, file, line, Some(of.target), fields, kind);
+        Metadata::new(of.name, of.target, level, file, line, Some(of.target), fields, kind)
+    })
+}
+
+/// The metadata that has this key, made if need be.
+fn made(key: usize, make: impl FnOnce(&'static Made) -> Metadata<'static>) -> &'static Metadata<'static> {
+    static MADE: LazyLock<Mutex<HashMap<usize, &'static Made>>> = LazyLock::new(Default::default);
+    let mut all = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let made = all.entry(key).or_insert_with(|| {
+        let made: &'static Made = Box::leak(Box::default());
+        let metadata = make(made);
         if made.metadata.set(metadata).is_ok() {
             tracing_core::callsite::register(made);
         }
@@ -87,6 +97,94 @@ pub(super) fn open(
         record(&span, name, value);
     }
     Some(span)
+}
+
+/// What may be recorded of a request.
+#[cfg(feature = "tower")]
+const OF_REQUEST: &[&str] = &[
+    "otel.name",
+    "otel.kind",
+    "otel.status_code",
+    "error.type",
+    "http.request.method",
+    "http.request.method_original",
+    "http.response.status_code",
+    "http.route",
+    "network.protocol.version",
+    "rpc.method",
+    "rpc.method_original",
+    "rpc.response.status_code",
+    "rpc.system.name",
+    "server.address",
+    "server.port",
+    "url.full",
+    "url.path",
+    "url.query",
+    "url.scheme",
+    "user_agent.original",
+];
+
+/// The same for a request: under its caller's span, else the current one.
+#[cfg(feature = "tower")]
+pub(super) fn open_request(
+    location: &'static Location<'static>,
+    remote: Option<RemoteParent>,
+    fields: &[(&'static str, FieldValue<'_>)],
+) -> Option<Span> {
+    // Of a caller only a bound minor can be told.
+    if !layer::joins() || remote.is_some() && !crate::otel::BOUND {
+        return None;
+    }
+    // An odd address, as its callsite in the session has.
+    let metadata = made(location as *const _ as usize | 1, |made| {
+        let fields = FieldSet::new(OF_REQUEST, Identifier(made));
+        let (file, line, target) = (Some(location.file()), Some(location.line()), "pollscope::http");
+        Metadata::new("HTTP", target, Level::INFO, file, line, Some(target), fields, Kind::SPAN)
+    });
+    if !dispatcher::get_default(|current| current.enabled(metadata)) {
+        return None;
+    }
+    // The kind is told at once: some look for it but then.
+    let kind = fields.iter().find_map(|(name, value)| match value {
+        FieldValue::Str(kind) if *name == "otel.kind" => Some(&**kind),
+        _ => None,
+    });
+    let field = metadata.fields().field("otel.kind")?;
+    let values = [(&field, kind.as_ref().map(|kind| kind as &dyn Value))];
+    let values = metadata.fields().value_set(&values);
+    let span =
+        if remote.is_some() { Span::new_root(metadata, &values) } else { Span::new(metadata, &values) };
+    for (name, value) in fields.iter().filter(|(name, _)| *name != "otel.kind") {
+        record(&span, name, value);
+    }
+    if let Some(remote) = remote {
+        layer::attach(&span, remote, None);
+    }
+    // No layer further in is to take it for its own request's.
+    layer::with_open(&span, OpenSpan::claim);
+    Some(span)
+}
+
+/// Runs a closure with it as the current span, counting no time.
+#[cfg(feature = "tower")]
+pub(super) fn as_current<R>(span: &Span, run: impl FnOnce() -> R) -> R {
+    struct Shown<'a>(&'a Span);
+    impl Drop for Shown<'_> {
+        fn drop(&mut self) {
+            exit(self.0);
+            layer::with_open(self.0, |open| open.count_entries(true));
+        }
+    }
+    layer::with_open(span, |open| open.count_entries(false));
+    enter(span);
+    let _shown = Shown(span);
+    run()
+}
+
+/// Its ids, which are its exporter's.
+#[cfg(feature = "tower")]
+pub(super) fn context(span: &Span) -> Option<super::Context> {
+    span.with_subscriber(|(id, dispatch)| layer::context_in(dispatch, id)).flatten()
 }
 
 /// Records an attribute.

@@ -5,9 +5,19 @@
 #[path = "../../../../examples/logs/src/with_ids.rs"]
 mod with_ids;
 
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use pollscope::http::{ClientLayer, ServerLayer};
+use std::convert::Infallible;
 use std::time::Duration;
+use tower::{Layer, ServiceExt, service_fn};
+use tracing::level_filters::LevelFilter;
 use tracing::{Instrument, info_span};
 use tracing_subscriber::prelude::*;
+
+/// A caller from afar.
+const CALLER: &str = "00-00000000000000000000000000000feb-0000000000000007-01";
 
 #[pollscope::main(worker_threads = 2, service = "beside")]
 async fn main() {
@@ -43,6 +53,33 @@ async fn work() {
     request.instrument(span).await;
     let never_entered = info_span!("never_entered");
     drop(never_entered);
+    web().await;
+}
+
+/// A request to a service under our layers that asks another one; no other server span is open around either.
+async fn web() {
+    let back = service_fn(async |_: Request<Full<Bytes>>| {
+        info_span!("back").in_scope(|| ());
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("done"))))
+    });
+    let ask = ClientLayer::new().layer(ServerLayer::new().layer(back));
+    let front = service_fn(move |_: Request<Full<Bytes>>| {
+        // Already in the call the request's span is the current one.
+        let called = info_span!("called");
+        let ask = ask.clone();
+        let answer = async move {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            let question = Request::get("http://back/back").body(Full::default()).expect("a request");
+            let Ok(answer) = ask.oneshot(question).await;
+            Ok::<_, Infallible>(Response::new(answer.into_body()))
+        };
+        answer.instrument(called)
+    });
+    // As a server may have it that is in two layers.
+    let front = ServerLayer::new().layer(ServerLayer::new().layer(front));
+    let request = Request::get("/front").header("traceparent", CALLER).body(Full::default());
+    let Ok(answer) = front.oneshot(request.expect("a request")).await;
+    answer.into_body().collect().await.expect("a body");
 }
 
 /// The spans go to a backend of the service's own, if to any.
@@ -60,6 +97,7 @@ async fn exports(any: bool) {
         false => builder.build(),
     };
     let theirs = tracing_opentelemetry::layer().with_tracer(provider.tracer("beside"));
+    let theirs = theirs.with_filter(LevelFilter::INFO);
     // The lines name their traces, as in the example `logs`.
     let json = with_ids::WithIds(tracing_subscriber::fmt::format().json());
     let lines = tracing_subscriber::fmt::layer().json().event_format(json).with_writer(std::io::stdout);
@@ -99,11 +137,24 @@ macro_rules! with {
         mod $module {
             use super::*;
             use $api::Context;
+            use $api::propagation::{Injector, TextMapPropagator};
             use $api::trace::{
                 SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TracerProvider as _,
             };
             use $layer::OpenTelemetrySpanExt;
+            use $sdk::propagation::TraceContextPropagator;
             use $sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
+
+            struct Headers<'a>(&'a mut http::HeaderMap);
+
+            impl Injector for Headers<'_> {
+                fn set(&mut self, key: &str, value: String) {
+                    let name = http::HeaderName::try_from(key).expect("a name");
+                    if !value.is_empty() {
+                        self.0.insert(name, value.try_into().expect("a value"));
+                    }
+                }
+            }
 
             pub async fn run(ours_first: bool, given: Option<()>) {
                 let exporter = InMemorySpanExporter::default();
@@ -121,11 +172,11 @@ macro_rules! with {
                 if ours_first {
                     tracing_subscriber::registry()
                         .with(ours)
-                        .with($layer::layer().with_tracer(tracer))
+                        .with($layer::layer().with_tracer(tracer).with_filter(LevelFilter::INFO))
                         .init();
                 } else {
                     tracing_subscriber::registry()
-                        .with($layer::layer().with_tracer(tracer))
+                        .with($layer::layer().with_tracer(tracer).with_filter(LevelFilter::INFO))
                         .with(pollscope::layer())
                         .init();
                 }
@@ -153,6 +204,22 @@ macro_rules! with {
                 pollscope::http::extract(&headers).expect("there is a caller").attach(&span);
                 span.in_scope(|| ());
                 drop(span);
+                // What the SDK's own propagator wrote stays, with whatever else stands there.
+                let span = info_span!("propagated");
+                let mut theirs = http::HeaderMap::new();
+                theirs.append("baggage", http::HeaderValue::from_static("a=1;p=2"));
+                theirs.append("baggage", http::HeaderValue::from_static("b=%20"));
+                let bare = theirs.clone();
+                TraceContextPropagator::new().inject_context(&span.context(), &mut Headers(&mut theirs));
+                let (before, mut ours) = (theirs.clone(), bare.clone());
+                info_span!("another").in_scope(|| pollscope::http::inject(&mut theirs));
+                assert_eq!((&theirs, theirs.get_all("traceparent").iter().count()), (&before, 1));
+                // Ours says the same, once, and touches nothing else.
+                span.in_scope(|| (0..2).for_each(|_| pollscope::http::inject(&mut ours)));
+                println!("same {}", ours.get("traceparent") == before.get("traceparent"));
+                ours.remove("traceparent");
+                assert_eq!(ours, bare);
+                drop(span);
                 provider.force_flush().expect("it is all in memory");
                 for span in exporter.get_finished_spans().expect("they can be read") {
                     let told = span.attributes.iter().map(|of| match of.key.as_str() {
@@ -161,6 +228,7 @@ macro_rules! with {
                     });
                     let mut told: Vec<String> = told.filter(|told| !told.contains(' ')).collect();
                     told.push(format!("{:?}", span.status).replace(' ', ""));
+                    told.push(format!("kind={:?}", span.span_kind));
                     told.extend(
                         span.events.iter().map(|event| format!("event:{}", event.name.replace(' ', "-"))),
                     );
