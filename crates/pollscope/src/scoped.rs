@@ -8,7 +8,7 @@
 //! How the global one is noticed: a new `Dispatch` asks all living subscribers for their interest in all call
 //! sites again. What the global one is, only a thread without a scoped default can see.
 
-use crate::layer::{Recording, filtered};
+use crate::layer;
 use crate::state;
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -24,12 +24,11 @@ use tracing::subscriber::{DefaultGuard, Interest, NoSubscriber};
 use tracing::{Dispatch, Event, Level, Metadata, Subscriber, dispatcher};
 use tracing_core::callsite::{Identifier, rebuild_interest_cache};
 use tracing_core::span::Current;
-use tracing_subscriber::filter::Filtered;
+use tracing_subscriber::Registry;
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{EnvFilter, Registry};
 
-type Inner = Layered<Filtered<Recording, EnvFilter, Registry>, Registry>;
+type Inner = Layered<layer::Layer<Registry>, Registry>;
 
 /// See the module.
 pub(crate) struct Scoped {
@@ -59,7 +58,7 @@ thread_local! {
 pub(crate) fn install() {
     let logs = would_log();
     LOGS.store(logs, Ordering::Relaxed);
-    let inner = tracing_subscriber::registry().with(filtered());
+    let inner = tracing_subscriber::registry().with(layer::unjoined());
     let scoped = Scoped { inner, known: Mutex::default() };
     if SCOPED.set(Dispatch::new(scoped)).is_err() {
         return;
@@ -161,7 +160,7 @@ fn look_from_a_fresh_thread() {
 /// There is a global one.
 #[cold]
 fn note(global: Dispatch) {
-    let ours = global.downcast_ref::<Recording>().is_some();
+    let ours = layer::has_layer(&global);
     if GLOBAL.set(global).is_ok() {
         if !ours {
             state::foreign_subscriber();
