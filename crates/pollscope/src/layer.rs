@@ -12,7 +12,7 @@ use crate::otel::{self, SpanContext, SpanHandle};
 use crate::recorder;
 use crate::scoped;
 use crate::span::attribute::{self, FieldValue};
-use crate::span::{self, Context as SpanOf, OpenSpan};
+use crate::span::{self, Context as SpanOf, OpenSpan, Parent, RemoteParent, TracingSpan};
 use crate::state::say;
 use pollscope_wire::record::{source, span as flags};
 use pollscope_wire::sys;
@@ -379,7 +379,10 @@ where
         let orphan = self.join.source.is_some() && ctx.span(id).is_some_and(|span| span.parent().is_none());
         let open = recorder::with(|r| {
             let now = sys::tick();
-            let parent = if attrs.is_contextual() { r.entered.last().copied() } else { explicit };
+            let parent = match attrs.is_contextual() {
+                true => r.entered.last().copied(),
+                false => explicit.or_else(|| r.under.take()),
+            };
             let callsite = callsite(r, attrs.metadata(), 2);
             let task = r.frame.task;
             let span = match self.join.source {
@@ -494,6 +497,27 @@ pub(crate) fn context_in(dispatch: &tracing::Dispatch, id: &Id) -> Option<SpanOf
     if context.later != 0 { settle_in(home, &own) } else { Some(context) }
 }
 
+/// One of tracing's spans as a parent, as its subscriber knows it.
+pub(crate) fn parent_in(dispatch: &Dispatch, id: &Id) -> Parent {
+    let Some((_, registry, own)) = scoped::home(dispatch, id) else { return Parent::Root };
+    let is_recorded = |span: &SpanRef<'_, Registry>| span.extensions().get::<OpenSpan>().is_some();
+    let Some(span) = registry.span(&own) else { return Parent::Root };
+    let nearest = span.scope().find(is_recorded).map(|span| span.id());
+    let context = nearest.and_then(|nearest| context_in(dispatch, &scoped::like(id, nearest)));
+    Parent::Tracing(TracingSpan { home: std::ptr::from_ref(registry).addr(), id: own.into_u64() }, context)
+}
+
+/// Whether a span can be a parent of what is opened here.
+pub(crate) fn is_here(span: TracingSpan) -> bool {
+    tracing::dispatcher::get_default(|dispatch| {
+        let registry = scoped::front(dispatch).downcast_ref::<Registry>();
+        registry.is_some_and(|registry| {
+            std::ptr::from_ref(registry).addr() == span.home
+                && registry.span(&Id::from_u64(span.id)).is_some()
+        })
+    })
+}
+
 /// Whether spans opened here have another exporter: an OpenTelemetry layer beside ours.
 pub(crate) fn joins() -> bool {
     let joined = |dispatch: &Dispatch| {
@@ -514,24 +538,21 @@ pub(crate) fn with_open<R>(span: &tracing::Span, look: impl FnOnce(&OpenSpan) ->
 }
 
 /// Gives a tracing span a parent in another process, before it is entered.
-#[cfg(feature = "tower")]
-pub(crate) fn attach(
-    span: &tracing::Span,
-    remote: crate::span::RemoteParent,
-    carried: Option<crate::http::Carried>,
-) {
+pub(crate) fn attach(span: &tracing::Span, remote: RemoteParent) {
     // Not to be done while anything of the span is held.
     if span::may_join() && with_open(span, OpenSpan::waits) == Some(true) {
         let flags = u8::from(remote.sampled);
-        otel::set_parent(span, &SpanContext { trace_id: remote.trace, span_id: remote.span, flags });
+        otel::set_parent(span, &SpanContext { trace_id: remote.trace, span_id: remote.span, flags }, true);
     }
+    with_open(span, |open| recorder::with(|r| open.attach(r, remote)));
+}
+
+/// Keeps what goes out with requests of a span's trace while the span is open.
+#[cfg(feature = "tower")]
+pub(crate) fn carry(span: &tracing::Span, carried: crate::http::Carried) {
     span.with_subscriber(|(id, dispatch)| {
         let Some((_, registry, id)) = scoped::home(dispatch, id) else { return };
-        let Some(span) = registry.span(&id) else { return };
-        if let Some(open) = span.extensions().get::<OpenSpan>() {
-            recorder::with(|r| open.attach(r, remote));
-        }
-        if let Some(carried) = carried {
+        if let Some(span) = registry.span(&id) {
             span.extensions_mut().replace(carried);
         }
     });

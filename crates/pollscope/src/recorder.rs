@@ -49,6 +49,9 @@ pub(crate) struct Recorder {
     pub frame: Frame,
     /// Entered spans and, below them, what the polls made current: the last is the current one.
     pub entered: Vec<Context>,
+    /// What is above the span that tracing is about to open, if that has no parent there.
+    #[cfg(feature = "tracing")]
+    pub under: Option<Context>,
     /// A task that just ended here, or whose future is being dropped.
     pub completing: (Who, u64),
     pub parked_since: u64,
@@ -230,6 +233,8 @@ fn register(global: &'static Global, local: &Local, slot: &mut Option<Box<Record
         known: None,
         frame: Frame::default(),
         entered: Vec::with_capacity(16),
+        #[cfg(feature = "tracing")]
+        under: None,
         completing: (Who::UNKNOWN, 0),
         parked_since: 0,
         unparked_since: (0, 0),

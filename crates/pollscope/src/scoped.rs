@@ -202,6 +202,11 @@ pub(crate) fn home<'a>(dispatch: &'a Dispatch, id: &Id) -> Option<(&'a Dispatch,
     }
 }
 
+/// An id of the registry that has `known`, as that one is given out.
+pub(crate) fn like(known: &Id, id: Id) -> Id {
+    if untagged(known).is_some() { tagged(&id) } else { id }
+}
+
 /// Whom a dispatch speaks for now.
 pub(crate) fn front(dispatch: &Dispatch) -> &Dispatch {
     GLOBAL.get().filter(|_| dispatch.is::<Scoped>()).unwrap_or(dispatch)
