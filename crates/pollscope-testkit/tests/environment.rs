@@ -2,9 +2,10 @@
 
 mod common;
 
-use common::{exported, finished, model, shown};
+use common::{exported, finished, model, model_of, shown};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use pollscope_export::to_otlp;
+use pollscope_model::{Limits, UnixNanos};
 use pollscope_testkit::{Place, Service};
 
 /// The resource of a service run with these variables, which calls itself `quiet`.
@@ -137,6 +138,23 @@ fn the_level_says_which_events_are_recorded() {
     assert_eq!(of(&[("POLLSCOPE_EVENTS", "debug")]), [9, 13], "what the filter leaves out is not recorded");
     assert_eq!(of(&[("POLLSCOPE_EVENTS", "off")]), [0u8; 0]);
     assert_eq!(of(&[("POLLSCOPE_EVENTS", "loud")]), [13], "the default, with a warning");
+}
+
+#[test]
+fn the_limit_of_a_spans_events_is_none_of_log_records() {
+    let place = Place::new();
+    let environment = [("OTEL_SPAN_EVENT_COUNT_LIMIT", "1")];
+    let mut service = Service::start_with(env!("CARGO_BIN_EXE_traced"), &place, &["crowded"], &environment);
+    service.ready();
+    let mut model = model_of(&place, Limits { logs: 10, ..Limits::default() });
+    assert!(service.finish().success());
+    let spans = model.take_finished(usize::MAX);
+    let crowded = exported(spans.iter().find(|span| &*span.name == "crowded").expect("a span"));
+    assert_eq!((crowded.events.len(), crowded.dropped_events_count), (1, 2));
+    let logs: Vec<_> = model.take_logs().iter().map(|log| to_otlp::logs::record(log, UnixNanos(0))).collect();
+    let told: Vec<_> = logs.iter().map(|log| (shown(&log.attributes, "n"), &log.span_id)).collect();
+    let expected = ["0", "1", "2"].map(|n| (Some(n.to_owned()), &crowded.span_id));
+    assert_eq!(told, expected);
 }
 
 #[test]
