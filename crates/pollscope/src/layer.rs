@@ -19,12 +19,12 @@ use pollscope_wire::sys;
 use pollscope_wire::table::CallsiteDef;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError, Weak};
 use tracing::dispatcher::WeakDispatch;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{Directive, LevelFilter};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 use tracing_subscriber::{EnvFilter, Registry};
@@ -69,11 +69,30 @@ fn filter() -> EnvFilter {
     match said.as_deref().map(|text| (text, EnvFilter::try_new(text))) {
         Some((_, Ok(filter))) => filter,
         Some((text, Err(error))) => {
-            say(format_args!("POLLSCOPE_FILTER {text:?} is no filter ({error}): {DEFAULT_FILTER:?} is used"));
+            static SAID: Once = Once::new();
+            let wrong = directives(text).find(|one| one.parse::<Directive>().is_err()).unwrap_or(text);
+            SAID.call_once(|| {
+                say(format_args!(
+                    "POLLSCOPE_FILTER has {wrong:?}, which is no directive ({error}): {DEFAULT_FILTER:?} is used"
+                ));
+            });
             EnvFilter::new(DEFAULT_FILTER)
         }
         None => EnvFilter::new(DEFAULT_FILTER),
     }
+}
+
+/// The directives of a filter: what stands between commas that are in no brackets.
+fn directives(text: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0;
+    text.split(move |c| {
+        depth += match c {
+            '[' | '{' => 1,
+            ']' | '}' => -1,
+            _ => 0,
+        };
+        depth == 0 && c == ','
+    })
 }
 
 /// Where the ids of spans come from that another exporter has.
@@ -99,7 +118,10 @@ fn events() -> LevelFilter {
         return DEFAULT_EVENTS;
     };
     text.trim().parse().unwrap_or_else(|_| {
-        say(format_args!("POLLSCOPE_EVENTS is {text:?}, which is no level: {DEFAULT_EVENTS} is used"));
+        static SAID: Once = Once::new();
+        SAID.call_once(|| {
+            say(format_args!("POLLSCOPE_EVENTS is {text:?}, which is no level: {DEFAULT_EVENTS} is used"));
+        });
         DEFAULT_EVENTS
     })
 }
