@@ -26,6 +26,12 @@ struct Ran {
     said: String,
 }
 
+/// A kind that exports by itself: what it prints are log lines.
+fn run_logged(kind: &str) -> Ran {
+    // Nobody listens there, and nothing is sent.
+    run(kind, &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9"), ("POLLSCOPE_RING_BYTES", "1048576")])
+}
+
 fn run(kind: &str, environment: &[(&str, &str)]) -> Ran {
     let place = Place::new();
     let output = Command::new(env!("CARGO_BIN_EXE_beside"))
@@ -50,6 +56,7 @@ fn run(kind: &str, environment: &[(&str, &str)]) -> Ran {
                 parent: Some(SpanId(number(parent))).filter(|parent| parent.0 != 0),
                 told: told.split(',').map(str::to_owned).collect(),
             }),
+            _ if line.starts_with('{') => {}
             _ => panic!("{line}"),
         }
     }
@@ -209,6 +216,19 @@ fn with_the_one_before() {
 #[test]
 fn with_a_closure_for_any_version() {
     joined("given", false);
+}
+
+/// The SDK decided: nothing leaves, and all is recorded.
+#[test]
+fn a_sampler_that_never_samples_is_heeded() {
+    let ran = run_logged("never_samples");
+    for name in ["request", "fetch", "lookup", "query"] {
+        assert!(!ran.our(name).ids.sampled, "{name}");
+    }
+    assert!(ran.our("request").ids.foreign && !ran.our("lookup").ids.foreign);
+    assert_eq!(ran.our("lookup").ids.parent, Some(ran.our("request").ids.span));
+    let agents = ran.ours.iter().filter(|span| span.ids.sampled).count();
+    assert_eq!((agents, ran.ours.len()), (0, 20 * 9));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 #[path = "../../../../examples/logs/src/with_ids.rs"]
 mod with_ids;
 
+use opentelemetry_sdk::trace::Sampler;
 use std::time::Duration;
 use tracing::{Instrument, info_span};
 use tracing_subscriber::prelude::*;
@@ -16,8 +17,9 @@ async fn main() {
         Some("given") => newest::run(true, Some(())).await,
         Some("wrong_order") => newest::run(false, None).await,
         Some("older") => older::run(true, None).await,
-        Some("exports") => exports(true).await,
-        Some("no_exporter") => exports(false).await,
+        Some("exports") => exports(true, Sampler::AlwaysOn).await,
+        Some("no_exporter") => exports(false, Sampler::AlwaysOn).await,
+        Some("never_samples") => exports(true, Sampler::AlwaysOff).await,
         other => panic!("no kind {other:?}"),
     }
 }
@@ -46,11 +48,11 @@ async fn work() {
 }
 
 /// The spans go to a backend of the service's own, if to any.
-async fn exports(any: bool) {
+async fn exports(any: bool, sampler: Sampler) {
     use opentelemetry::trace::TracerProvider;
     let builder = opentelemetry_sdk::trace::SdkTracerProvider::builder();
     let resource = opentelemetry_sdk::Resource::builder().with_service_name("beside").build();
-    let builder = builder.with_resource(resource);
+    let builder = builder.with_resource(resource).with_sampler(sampler);
     let provider = match any {
         true => {
             let exporter =
