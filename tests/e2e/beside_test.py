@@ -6,7 +6,7 @@ import subprocess
 import time
 import unittest
 
-from world import BESIDE, LOGS, World, parent_of, tags, wait_for
+from world import BESIDE, LOGS, POLLSCOPE, World, parent_of, tags, wait_for
 
 # Of the caller that the service makes up.
 AFAR = f"{7:016x}"
@@ -78,6 +78,19 @@ class OneJaeger(unittest.TestCase):
         spans = self.run_beside("no_exporter", "export")
         self.assertEqual(set(spans), TRACINGS | {"lookup"})
         self.assertEqual({name for name, all_of_it in spans.items() if len(all_of_it) != ROUNDS}, set())
+
+    def test_of_a_service_that_never_samples(self):
+        with World() as world:
+            tap = world.tap()
+            agent = world.agent(tap.endpoint, protocol="http/protobuf")
+            env = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+            service = world.start([BESIDE, "never_samples"], env=env, stdout=subprocess.DEVNULL)
+            self.assertEqual(service.wait(timeout=60), 0)
+            told = subprocess.check_output([POLLSCOPE, "traces", "--json", "--dir", world.place], text=True)
+            self.assertEqual(agent.stop(), 0)
+            self.assertEqual(tap.spans, [])
+            for name in ["request", "lookup", "query"]:
+                self.assertIn(f'"{name}"', told)
 
     def test_off(self):
         spans = self.run_beside("exports", "off")

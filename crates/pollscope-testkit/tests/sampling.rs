@@ -40,7 +40,7 @@ fn check(name: &str, argument: &str, sampler: Sampler) -> String {
     for span in &spans {
         // Callers have even and odd numbers, which are their flags.
         let called = &*span.name == "called";
-        let parent = called.then(|| (0x2a, span.ids.trace.0 >> 64 & 1 == 1));
+        let parent = called.then_some((0x2a, span.ids.trace.0 >> 64 & 1 == 1));
         assert_eq!(
             span.ids.sampled,
             theirs(&sampler, span.ids.trace.0, parent),
