@@ -71,6 +71,7 @@ fn what_opens_while_a_cancelled_task_is_dropped_is_below_it_and_its_busy_time() 
 fn a_poll_that_leaves_a_span_from_before_it_ends_its_own() {
     assert_eq!(line_of("leaves"), ["leaves", "left early"]);
     assert_eq!(line_of("after what was left"), ["after what was left"]);
+    assert_eq!(named(spans(), "after what was left").links, [], "nor opened in what has ended");
 }
 
 #[test]
