@@ -103,6 +103,19 @@ class OneJaeger(unittest.TestCase):
         self.assertIn("with_context", said["mend"])
         self.assertEqual(self.doctor_says("join"), [])
 
+    def test_of_a_service_that_never_samples(self):
+        with World() as world:
+            tap = world.tap()
+            agent = world.agent(tap.endpoint, protocol="http/protobuf")
+            env = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+            service = world.start([BESIDE, "never_samples"], env=env, stdout=subprocess.DEVNULL)
+            self.assertEqual(service.wait(timeout=60), 0)
+            told = subprocess.check_output([POLLSCOPE, "traces", "--json", "--dir", world.place], text=True)
+            self.assertEqual(agent.stop(), 0)
+            self.assertEqual(tap.spans, [])
+            for name in ["request", "lookup", "query"]:
+                self.assertIn(f'"{name}"', told)
+
     def test_off(self):
         spans = self.run_beside("exports", "off")
         self.assertEqual(set(spans), TRACINGS - {"fetch", "count"})

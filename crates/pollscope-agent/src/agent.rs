@@ -471,6 +471,8 @@ impl Agent {
                 self.traces.add(&service, span);
                 if self.events == Events::Logs {
                     span.events.clear();
+                    // As log records none of them is beyond a span's limit.
+                    span.dropped_events = 0;
                 }
             }
             if let Some(Outlet { pipeline, .. }) = &self.spans_out {

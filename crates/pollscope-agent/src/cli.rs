@@ -110,7 +110,7 @@ pub struct AgentArgs {
     /// MiB of dead sessions that are kept: beyond it the oldest go, but never the newest [default: 256]
     #[arg(long, value_name = "MIB")]
     pub keep_dead_mib: Option<u64>,
-    /// Spans exported a second at most, about: beyond it whole traces are dropped, by their ids
+    /// Spans exported a second at most, about: beyond it whole traces are dropped, by their ids; log records stay
     #[arg(long, value_name = "N")]
     pub max_spans_per_second: Option<NonZeroU32>,
     /// How events are exported: in their spans, or each as an OTLP log record [default: span]

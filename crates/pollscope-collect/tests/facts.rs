@@ -285,6 +285,7 @@ fn a_span_is_told_with_all_its_attributes_events_and_links() {
             at: at(session, opened + 4),
             callsite: site.into(),
             dropped_attributes: 5,
+            beyond: false,
             exported: false,
             attributes: vec![
                 attribute("message", Value::Str("hello".into()), None),

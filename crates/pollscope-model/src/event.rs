@@ -560,6 +560,8 @@ pub enum Event {
         attributes: Vec<Attribute>,
         /// Fields beyond the limit.
         dropped_attributes: u32,
+        /// Its span has as many as it may have, and counts it as dropped: it may leave by itself alone.
+        beyond: bool,
         /// An earlier reader has exported it, if it exported events by themselves.
         exported: bool,
     },

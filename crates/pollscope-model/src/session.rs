@@ -160,13 +160,15 @@ impl Session {
                 self.saw(at);
                 self.spans.attribute(span, at, attribute, round);
             }
-            Event::SpanEvent { span, at, callsite, attributes, dropped_attributes, exported } => {
+            Event::SpanEvent { span, at, callsite, attributes, dropped_attributes, beyond, exported } => {
                 self.saw(at);
                 let event = SpanEvent { at, callsite, attributes, dropped_attributes };
                 if !exported {
                     self.spans.log(span, &event, round);
                 }
-                self.spans.event(span, event, round);
+                if !beyond {
+                    self.spans.event(span, event, round);
+                }
             }
             Event::SpanLink { span, to, remote } => {
                 if let Some(to) = to {

@@ -6,7 +6,7 @@
 
 mod read;
 
-pub use read::{finished, model, named};
+pub use read::{finished, model, model_of, named};
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};

@@ -7,9 +7,14 @@ use pollscope_model::{Limits, Model};
 
 /// Model of all sessions in a place, with what can be read of them now.
 pub fn model(place: &Place) -> Model {
+    model_of(place, Limits::default())
+}
+
+/// The same with limits of the test's own.
+pub fn model_of(place: &Place, limits: Limits) -> Model {
     let mut collector = Collector::new(Options { dirs: vec![place.path().to_owned()], ..Options::default() });
     collector.discover();
-    let mut model = Model::new(Limits::default());
+    let mut model = Model::new(limits);
     for _ in 0..4 {
         collector.round(&mut |session, event| model.apply(session, event));
         model.end_round();

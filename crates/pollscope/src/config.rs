@@ -368,7 +368,8 @@ fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
-        let hex = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        let hex = after.get(..2).filter(|two| two.iter().all(u8::is_ascii_hexdigit));
+        let hex = hex.and_then(|two| std::str::from_utf8(two).ok());
         match hex.and_then(|two| u8::from_str_radix(two, 16).ok()) {
             Some(byte) if *first == b'%' => {
                 bytes.push(byte);
@@ -407,6 +408,21 @@ mod tests {
         assert!(config.all_resource().contains(&("team".to_owned(), InfoValue::Str("a,b".to_owned()))));
         assert_eq!(config.all_resource()[0].1, InfoValue::Str("x".to_owned()));
         assert_eq!(config.warnings.len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_percent_encoding_stays_as_it_is() {
+        for (text, decoded) in [
+            ("a%20b", "a b"),
+            ("%C3%a9", "é"),
+            ("100%", "100%"),
+            ("%2", "%2"),
+            ("%zz%+1%-1", "%zz%+1%-1"),
+            ("%2541", "%41"),
+            ("a+b", "a+b"),
+        ] {
+            assert_eq!(percent_decoded(text), decoded);
+        }
     }
 
     #[test]

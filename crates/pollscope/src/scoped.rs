@@ -13,9 +13,9 @@ mod childless;
 #[cfg(feature = "tower")]
 pub(crate) use childless::scope;
 
-use crate::layer::{Recording, filtered};
+use crate::layer;
 use crate::state;
-use childless::Childless;
+pub(crate) use childless::Childless;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt;
@@ -30,12 +30,11 @@ use tracing::subscriber::{DefaultGuard, Interest, NoSubscriber};
 use tracing::{Dispatch, Event, Level, Metadata, Subscriber, dispatcher};
 use tracing_core::callsite::{Identifier, rebuild_interest_cache};
 use tracing_core::span::Current;
-use tracing_subscriber::filter::Filtered;
+use tracing_subscriber::Registry;
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{EnvFilter, Registry};
 
-type Inner = Layered<Filtered<Recording, EnvFilter, Childless>, Childless>;
+type Inner = Layered<layer::Layer<Childless>, Childless>;
 
 /// See the module.
 pub(crate) struct Scoped {
@@ -65,7 +64,7 @@ thread_local! {
 pub(crate) fn install() {
     let logs = would_log();
     LOGS.store(logs, Ordering::Relaxed);
-    let inner = Childless::default().with(filtered());
+    let inner = Childless::default().with(layer::unjoined());
     let scoped = Scoped { inner, known: Mutex::default() };
     if SCOPED.set(Dispatch::new(scoped)).is_err() {
         return;
@@ -167,7 +166,7 @@ fn look_from_a_fresh_thread() {
 /// There is a global one.
 #[cold]
 fn note(global: Dispatch) {
-    let ours = global.downcast_ref::<Recording>().is_some();
+    let ours = layer::has_layer(&global);
     if GLOBAL.set(global).is_ok() {
         if !ours {
             state::foreign_subscriber();
@@ -207,6 +206,11 @@ pub(crate) fn home<'a>(dispatch: &'a Dispatch, id: &Id) -> Option<(&'a Dispatch,
         (None, Some(global)) => Some((global, global.downcast_ref()?, id.clone())),
         (None, None) => None,
     }
+}
+
+/// An id of the registry that has `known`, as that one is given out.
+pub(crate) fn like(known: &Id, id: Id) -> Id {
+    if untagged(known).is_some() { tagged(&id) } else { id }
 }
 
 /// Whom a dispatch speaks for now.

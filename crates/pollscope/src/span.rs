@@ -15,6 +15,8 @@ mod sampler;
 pub(crate) use context::Context;
 pub use context::{Current, current};
 pub(crate) use limits::SpanLimits;
+#[cfg(feature = "tracing")]
+pub(crate) use refer::TracingSpan;
 pub use refer::{Parent, SpanRef};
 pub(crate) use sampler::Sampler;
 
@@ -482,7 +484,7 @@ impl OpenSpan {
     }
 
     /// Gives it a parent in another process, before it has children.
-    #[cfg(all(feature = "tracing", feature = "tower"))]
+    #[cfg(feature = "tracing")]
     pub fn attach(&self, r: &mut Recorder, remote: RemoteParent) {
         if self.later.load(Ordering::Relaxed) != 0 {
             // Its exporter may know better.

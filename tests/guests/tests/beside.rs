@@ -26,6 +26,12 @@ struct Ran {
     said: String,
 }
 
+/// A kind that exports by itself: what it prints are log lines.
+fn run_logged(kind: &str) -> Ran {
+    // Nobody listens there, and nothing is sent.
+    run(kind, &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9"), ("POLLSCOPE_RING_BYTES", "1048576")])
+}
+
 fn run(kind: &str, environment: &[(&str, &str)]) -> Ran {
     let place = Place::new();
     let output = Command::new(env!("CARGO_BIN_EXE_beside"))
@@ -51,6 +57,7 @@ fn run(kind: &str, environment: &[(&str, &str)]) -> Ran {
                 told: told.split(',').map(str::to_owned).collect(),
             }),
             ["same", told] => same = told == "true",
+            _ if line.starts_with('{') => {}
             _ => panic!("{line}"),
         }
     }
@@ -146,6 +153,46 @@ fn requests_are_the_sdks(ran: &Ran) {
     assert!(!ran.ours.iter().any(|span| matches!(span.source, SpanSource::Server | SpanSource::Client)));
 }
 
+/// Whatever parent the attribute names, both sides know it.
+#[test]
+fn parents_that_are_not_the_current_span_are_told_to_the_sdk() {
+    for kind in ["bound", "older"] {
+        let ran = run(kind, &[]);
+        ran.hangs_together();
+        let above = ran.their("above");
+        let known = |name: &str| {
+            let (ours, theirs) = (ran.our(name), ran.their(name));
+            assert!(
+                ours.ids.foreign && (ours.ids.trace, ours.ids.span) == (theirs.trace, theirs.span),
+                "{name}"
+            );
+            (theirs.trace, theirs.parent)
+        };
+        let below = |name: &str| (ran.their(name).trace, Some(ran.their(name).span));
+        for name in ["below_span", "below_id", "below_captured"] {
+            assert_eq!(known(name), below("above"), "{kind}: {name}");
+            assert!(!ran.our("above").links.iter().any(|link| link.1 == ran.our(name).ids.span), "{name}");
+        }
+        assert_eq!(known("deeper"), below("below_span"));
+        assert_eq!(known("deeper_still"), below("below_captured"));
+        assert_eq!(known("below_remote"), (TraceId(0xfed), Some(SpanId(7))));
+        assert!(ran.our("below_remote").ids.parent_remote);
+        // What our filter leaves out is there all the same.
+        assert_eq!(known("below_unseen"), below("unseen"));
+        assert_eq!(known("below_none").1, None);
+        let links = |name: &str| -> Vec<String> {
+            let told = ran.their(name).told.iter();
+            told.filter_map(|told| told.strip_prefix("link:")).map(str::to_owned).collect()
+        };
+        let to_above = format!("{:032x}:{:016x}:false", above.trace.0, above.span.0);
+        assert_eq!(links("follows_span"), [to_above.clone(), to_above.clone()]);
+        assert_eq!(links("follows_captured"), [to_above]);
+        assert_eq!(links("follows_remote"), [format!("{:032x}:{:016x}:true", 0xfed, 7)]);
+        assert_eq!(known("follows_span"), below("here"));
+        assert_eq!(ran.our("follows_captured").links, [(above.trace, above.span)]);
+    }
+}
+
 /// Spans are the SDK's; tasks are the agent's.
 #[track_caller]
 fn joined(kind: &str, told: bool) {
@@ -207,6 +254,19 @@ fn with_a_closure_for_any_version() {
     joined("given", false);
 }
 
+/// The SDK decided: nothing leaves, and all is recorded.
+#[test]
+fn a_sampler_that_never_samples_is_heeded() {
+    let ran = run_logged("never_samples");
+    for name in ["request", "fetch", "lookup", "query"] {
+        assert!(!ran.our(name).ids.sampled, "{name}");
+    }
+    assert!(ran.our("request").ids.foreign && !ran.our("lookup").ids.foreign);
+    assert_eq!(ran.our("lookup").ids.parent, Some(ran.our("request").ids.span));
+    let agents = ran.ours.iter().filter(|span| span.ids.sampled).count();
+    assert_eq!((agents, ran.ours.len()), (0, 20 * 9));
+}
+
 #[test]
 fn export_gives_all_to_the_agent_with_ids_of_our_own() {
     let ran = run("bound", &[("POLLSCOPE_SPANS", "export")]);
@@ -224,6 +284,9 @@ fn off_records_none() {
     let ran = run("bound", &[("POLLSCOPE_SPANS", "off")]);
     assert!(ran.ours.is_empty(), "{:?}", ran.ours);
     assert_eq!(ran.theirs.len(), 12);
+    let without = ["fetch", "count", "below_", "follows_"];
+    assert!(!ran.theirs.iter().any(|span| without.iter().any(|name| span.name.starts_with(name))));
+    assert_eq!(ran.theirs.iter().filter(|span| span.name == "deeper").count(), 1);
 }
 
 #[test]

@@ -108,9 +108,11 @@ fn one_on_a_current_thread_runtime() {
 
 #[test]
 fn with_our_layer_all_is_recorded_and_nothing_said() {
-    let ran = check("layered");
-    assert!(ran.said.is_empty() && !ran.foreign, "{}", ran.said);
-    assert_eq!(names(&ran), ["bill", "bill", "bill", "blocking", "order", "order", "order"]);
+    for kind in ["layered", "reloaded", "on_fmt"] {
+        let ran = check(kind);
+        assert!(ran.said.is_empty() && !ran.foreign, "{kind}: {}", ran.said);
+        assert_eq!(names(&ran), ["bill", "bill", "bill", "blocking", "order", "order", "order"], "{kind}");
+    }
 }
 
 #[test]

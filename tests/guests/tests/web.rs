@@ -1,10 +1,9 @@
 //! axum under tower-http's layer, tonic's own server, and the clients of hyper-util, reqwest and tonic: one trace from
 //! each client to its server, whatever subscriber the service has.
 
-use pollscope_collect::{Collector, Options};
+use pollscope_model::Model;
 use pollscope_model::event::{SpanId, Status, TaskKind, TraceId, Value};
 use pollscope_model::span::{FinishedSpan, SpanKind};
-use pollscope_model::{Limits, Model};
 use pollscope_testkit::Place;
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -39,13 +38,7 @@ fn run(subscriber: &str) -> Ran {
     let theirs: Vec<_> = theirs.collect();
     let once: BTreeSet<_> = theirs.iter().copied().collect();
     assert_eq!(once.len(), theirs.len(), "each span once");
-    let mut collector = Collector::new(Options { dirs: vec![place.path().to_owned()], ..Options::default() });
-    collector.discover();
-    let mut model = Model::new(Limits::default());
-    for _ in 0..4 {
-        collector.round(&mut |session, event| model.apply(session, event));
-        model.end_round();
-    }
+    let mut model = pollscope_testkit::model(&place);
     Ran { spans: model.take_finished(usize::MAX), theirs: once, model, said }
 }
 

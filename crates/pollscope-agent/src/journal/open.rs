@@ -254,6 +254,7 @@ mod tests {
                 callsite,
                 attributes: vec![attribute("n", Value::I64(1))],
                 dropped_attributes: 0,
+                beyond: false,
                 exported: false,
             },
             Event::SpanLink { span, to: None, remote: Some((TraceId(1), SpanId(2))) },

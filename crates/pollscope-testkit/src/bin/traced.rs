@@ -22,6 +22,45 @@ mod web;
 
 use std::io::{BufRead, Write};
 
+/// A span of each library that services are built of.
+fn libraries() {
+    macro_rules! of {
+        ($($target:literal),*) => {
+            $(tracing::info_span!(target: $target, "a span", otel.name = $target).in_scope(|| ());)*
+        };
+    }
+    of!(
+        "h2::client",
+        "hyper::proto",
+        "hyper_util::client",
+        "tonic::transport",
+        "tower::buffer",
+        "rustls::conn"
+    );
+    of!("tokio::task", "runtime.spawn", "tower_http::trace", "sqlx::query", "my_service");
+    tracing::debug_span!(target: "tower_http::trace::make_span", "request").in_scope(|| ());
+    tracing::trace_span!(target: "tower_http::trace::make_span", "too much").in_scope(|| ());
+    tracing::debug_span!("a debug span").in_scope(|| ());
+}
+
+/// Traces that begin here, and some that come from callers who have decided.
+fn sampled() {
+    for _ in 0..200 {
+        tracing::info_span!("root").in_scope(|| tracing::info_span!("child").in_scope(|| ()));
+    }
+    for n in 0..200_u64 {
+        let low = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let trace = 1 << 100 | u128::from(n) << 64 | u128::from(low);
+        let text = format!("00-{trace:032x}-000000000000002a-{:02x}", n % 2);
+        let mut headers = hyper::HeaderMap::new();
+        headers.insert("traceparent", text.parse().expect("it is a header's value"));
+        let caller = pollscope::http::extract(&headers).expect("there is a caller");
+        let span = tracing::info_span!("called");
+        caller.attach(&span);
+        span.in_scope(|| ());
+    }
+}
+
 fn main() {
     let scenario = std::env::args().nth(1).expect("a scenario is named");
     use tracing_subscriber::prelude::*;
@@ -80,6 +119,8 @@ fn main() {
             tracing::debug_span!("a debug span").in_scope(|| ());
             tracing::info_span!(target: "hyper::proto", "of hyper").in_scope(|| ());
         }
+        "libraries" => libraries(),
+        "sampled" => sampled(),
         "unnamed" => {}
         "routes" => runtime.block_on(routes::run()),
         "web" => runtime.block_on(web::run()),

@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::trace::v1 as proto;
 use pollscope_export::to_otlp;
 use pollscope_model::event::Value;
 use pollscope_model::span::FinishedSpan;
-pub use pollscope_testkit::{finished, model, named};
+pub use pollscope_testkit::{finished, model, model_of, named};
 
 /// A span's attribute.
 pub fn value<'a>(span: &'a FinishedSpan, key: &str) -> Option<&'a Value> {

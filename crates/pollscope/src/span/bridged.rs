@@ -6,8 +6,9 @@
 #[cfg(feature = "tower")]
 use super::RemoteParent;
 use super::direct::{CallsiteStatic, FieldValue};
-use super::{OpenSpan, Parent};
-use crate::layer;
+use super::{Context, OpenSpan, Parent};
+use crate::otel::{self, SpanContext};
+use crate::{layer, recorder};
 use pollscope_wire::record::span as flags;
 use std::collections::HashMap;
 #[cfg(feature = "tower")]
@@ -16,6 +17,7 @@ use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 use tracing::callsite::{Callsite, Identifier};
 use tracing::field::FieldSet;
 use tracing::metadata::Kind;
+use tracing::span::Id;
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Span, Value, dispatcher};
 
@@ -80,19 +82,28 @@ pub(super) fn open(
     if !layer::joins() {
         return None;
     }
-    let root = match parent {
-        Parent::Current => false,
-        Parent::Root => true,
-        Parent::Of(context) if Some(context.local) == super::current().context_local() => false,
-        // Nobody knows tracing's id of it.
-        Parent::Of(_) | Parent::Remote(_) => return None,
+    let parent = match parent {
+        Parent::Of(context) if Some(context.local) == super::current().context_local() => Parent::Current,
+        Parent::Tracing(span, context) if !layer::is_here(span) => context.map_or(Parent::Root, Parent::Of),
+        parent => parent,
     };
     let metadata = metadata(of, Kind::SPAN, || fields.iter().map(|(name, _)| *name).chain(MORE).collect());
     if !dispatcher::get_default(|current| current.enabled(metadata)) {
         return None;
     }
     let none = metadata.fields().value_set(&[]);
-    let span = if root { Span::new_root(metadata, &none) } else { Span::new(metadata, &none) };
+    let span = match parent {
+        Parent::Current => Span::new(metadata, &none),
+        Parent::Tracing(parent, _) => Span::child_of(Some(Id::from_u64(parent.id)), metadata, &none),
+        Parent::Root => Span::new_root(metadata, &none),
+        // Nobody knows tracing's id of it.
+        Parent::Of(parent) => below(parent, || Span::new_root(metadata, &none)),
+        Parent::Remote(parent) => {
+            let span = Span::new_root(metadata, &none);
+            layer::attach(&span, parent);
+            span
+        }
+    };
     for (name, value) in fields {
         record(&span, name, value);
     }
@@ -158,7 +169,7 @@ pub(super) fn open_request(
         record(&span, name, value);
     }
     if let Some(remote) = remote {
-        layer::attach(&span, remote, None);
+        layer::attach(&span, remote);
     }
     // No layer further in is to take it for its own request's.
     layer::with_open(&span, OpenSpan::claim);
@@ -185,6 +196,25 @@ pub(super) fn as_current<R>(span: &Span, run: impl FnOnce() -> R) -> R {
 #[cfg(feature = "tower")]
 pub(super) fn context(span: &Span) -> Option<super::Context> {
     span.with_subscriber(|(id, dispatch)| layer::context_in(dispatch, id)).flatten()
+}
+
+/// Opens a span below one that tracing does not have.
+fn below(parent: Context, open: impl FnOnce() -> Span) -> Span {
+    recorder::with(|r| r.under = Some(parent));
+    let span = open();
+    recorder::with(|r| r.under = None);
+    otel::set_parent(&span, &context_of(parent), false);
+    span
+}
+
+fn context_of(span: Context) -> SpanContext {
+    SpanContext { trace_id: span.trace, span_id: span.span, flags: u8::from(span.sampled) }
+}
+
+/// Links another span, here and for its exporter.
+pub(super) fn link(span: &Span, to: Context) {
+    layer::with_open(span, |open| recorder::with(|r| open.link(r, to)));
+    otel::add_link(span, &context_of(to), to.local == 0);
 }
 
 /// Records an attribute.

@@ -213,7 +213,7 @@ impl DirectSpan {
                 }
                 #[cfg(feature = "tracing")]
                 Opened::Bridged(span) => {
-                    crate::layer::with_open(span, |open| recorder::with(|r| open.link(r, cause)));
+                    bridged::link(span, cause);
                 }
             }
         }

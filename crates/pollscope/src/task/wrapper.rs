@@ -3,7 +3,8 @@
 //!
 //! Times are exact by construction. With b the end of the poll before (or the birth), w the first wake since
 //! that poll began, clamped into [b, start]: idle += w - b, scheduled += start - w, busy += end - start. So
-//! busy + scheduled + idle is the time from birth to end, to the tick.
+//! busy + scheduled + idle is the time from birth to end, to the tick. The drop of a future that was not done is busy
+//! time, too, but no poll.
 
 use super::core::{Birth, Task, Within};
 use super::waker::{self, Half};
@@ -68,7 +69,8 @@ pub(super) struct Life {
 
 /// What one poll began with.
 pub(super) struct Entered {
-    saved: Frame,
+    /// The frame around it; `None`: the thread was not told of this one.
+    saved: Option<Frame>,
     start: u64,
     scheduled: u64,
     idle: u64,
@@ -149,33 +151,33 @@ impl Drop for Unwinding<'_> {
     }
 }
 
-/// Drops a future before it was done: its wakes are named as its doing, then it ends as cancelled.
+/// Drops a future before it was done: its destructors are busy time, within the task, and their wakes are named as its
+/// doing; then it ends as cancelled.
 fn drop_future<F>(life: &mut Option<Life>, mut inner: Pin<&mut Option<F>>) {
     let Some(life) = life else { return };
     if life.ended {
         inner.set(None);
         return;
     }
-    let dropping = Who::new(Who::DROPPING, life.task.id);
-    let before = recorder::with(|r| std::mem::replace(&mut r.completing, (dropping, u64::MAX)));
-    struct Restore((Who, u64));
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            let before = self.0;
-            recorder::with(|r| r.completing = before);
-        }
-    }
-    let _restore = before.map(Restore);
     /// Ends the task also when a destructor panics.
-    struct Ending<'a>(&'a mut Life, u16);
+    struct Ending<'a>(&'a mut Life, Dropping, u16);
     impl Drop for Ending<'_> {
         fn drop(&mut self) {
-            self.0.end_at(self.1, sys::tick());
+            self.0.leave_drop(&self.1);
+            self.0.end(self.2);
         }
     }
-    let mut ending = Ending(life, outcome::PANICKED);
+    let dropping = life.enter_drop();
+    let mut ending = Ending(life, dropping, outcome::PANICKED);
     inner.set(None);
-    ending.1 = outcome::CANCELLED;
+    ending.2 = outcome::CANCELLED;
+}
+
+/// What the drop of a future began with.
+struct Dropping {
+    saved: Option<Frame>,
+    start: u64,
+    idle: u64,
 }
 
 impl Life {
@@ -231,29 +233,9 @@ impl Life {
         self.totals.polls += 1;
         self.totals.idle += w - b;
         self.totals.scheduled += start - w;
-        let scheduled_total = self.totals.scheduled;
-        let (task_id, born) = (self.task.id, self.task.birth.born);
-        let span =
-            self.task.span.as_deref().map(OpenSpan::context).or_else(|| self.task.under.as_deref().copied());
-        let saved = recorder::with(|r| {
-            let saved = r.frame;
-            r.frame = Frame {
-                task: task_id,
-                born,
-                start,
-                outer_start: if saved.outer_start == 0 { start } else { saved.outer_start },
-                scheduled: scheduled_total,
-                entered: r.entered.len(),
-                ..Frame::default()
-            };
-            if let Some(span) = span {
-                r.entered.push(span);
-            }
-            r.show();
-            saved
-        });
+        let saved = self.step_in(start, false);
         Entered {
-            saved: saved.unwrap_or_default(),
+            saved,
             start,
             scheduled: start - w,
             idle: w - b,
@@ -263,27 +245,84 @@ impl Life {
         }
     }
 
+    /// Makes this task the thread's current one; gives the frame around it.
+    #[inline]
+    fn step_in(&self, start: u64, dropping: bool) -> Option<Frame> {
+        let (task, born, scheduled) = (self.task.id, self.task.birth.born, self.totals.scheduled);
+        let span = self.task.span.as_deref().map(OpenSpan::context);
+        let span = span.or_else(|| self.task.under.as_deref().copied());
+        recorder::with(|r| {
+            let saved = r.frame;
+            let outer_start = if saved.outer_start == 0 { start } else { saved.outer_start };
+            r.frame = Frame { task, born, start, outer_start, scheduled, dropping, ..Frame::default() };
+            r.begin(span);
+            saved
+        })
+    }
+
+    /// Undoes that, and counts what was busy since; gives its end and its frame.
+    #[inline]
+    fn step_out(&mut self, r: &mut Recorder, saved: Option<Frame>, start: u64) -> (u64, Frame) {
+        let frame = if saved.is_some() { r.frame } else { Frame::default() };
+        let end = sys::tick().max(start);
+        let busy = end - start;
+        let totals = &mut self.totals;
+        totals.busy += busy;
+        totals.nested += frame.inner;
+        totals.self_wakes += frame.self_wakes;
+        totals.clones += frame.clones;
+        totals.drops += frame.drops;
+        self.last_end = end;
+        write_slot(self.task.slot, totals, end, &frame);
+        if let Some(saved) = saved {
+            r.frame = saved;
+            r.frame.inner += busy;
+            r.end();
+        }
+        (end, frame)
+    }
+
+    /// The future begins to be dropped: what passed since the last poll was idle.
+    #[cold]
+    fn enter_drop(&mut self) -> Dropping {
+        let start = sys::tick().max(self.last_end);
+        let idle = start - self.last_end;
+        self.totals.idle += idle;
+        self.last_end = start;
+        Dropping { saved: self.step_in(start, true), start, idle }
+    }
+
+    /// It is dropped: this was busy time, and no poll.
+    #[cold]
+    fn leave_drop(&mut self, dropping: &Dropping) {
+        let recorded = recorder::with(|r| {
+            let (end, frame) = self.step_out(r, dropping.saved, dropping.start);
+            if let Some(row) = r.row(self.task.key) {
+                add(&row[row::BUSY], end - dropping.start);
+                add(&row[row::IDLE], dropping.idle);
+                add(&row[row::NESTED], frame.inner);
+                add(&row[row::SELF_WAKES], frame.self_wakes);
+            }
+        });
+        if recorded.is_none() {
+            self.unrecorded(dropping.start);
+        }
+    }
+
+    /// Recording ended meanwhile, or the thread is past its end: the private sums stay right.
+    fn unrecorded(&mut self, start: u64) {
+        let end = sys::tick().max(start);
+        self.totals.busy += end - start;
+        self.last_end = end;
+    }
+
     /// Ends a poll: sums, slot, row, and the one record.
     #[inline]
     pub(super) fn leave(&mut self, entered: Entered, how: u16) {
-        let slot = self.task.slot;
         let recorded = recorder::with(|r| {
-            let frame = r.frame;
-            let end = sys::tick().max(entered.start);
+            let (end, frame) = self.step_out(r, entered.saved, entered.start);
             let busy = end - entered.start;
-            let totals = &mut self.totals;
-            totals.busy += busy;
-            totals.nested += frame.inner;
-            totals.self_wakes += frame.self_wakes;
-            totals.clones += frame.clones;
-            totals.drops += frame.drops;
             self.self_woken = frame.self_wakes > 0;
-            self.last_end = end;
-            write_slot(slot, totals, end, &frame);
-            r.frame = entered.saved;
-            r.frame.inner += busy;
-            r.entered.truncate(frame.entered);
-            r.show();
             write_row(r, self.task.key, busy, &frame, &entered);
             let mut flags = how;
             if entered.who.is_none() {
@@ -295,7 +334,7 @@ impl Life {
             let told = record::Poll {
                 task: self.task.id,
                 flags,
-                ordinal: totals.polls as u8,
+                ordinal: self.totals.polls as u8,
                 busy,
                 scheduled: entered.scheduled,
                 nested: frame.inner,
@@ -315,21 +354,18 @@ impl Life {
             }
         });
         if recorded.is_none() {
-            // Recording ended meanwhile, or the thread is past its end: the private sums stay right.
-            let end = sys::tick().max(entered.start);
-            self.totals.busy += end - entered.start;
-            self.last_end = end;
+            self.unrecorded(entered.start);
         }
     }
 
-    /// Ends the task with its last poll.
+    /// Ends the task with its last poll, or when its future was dropped.
     pub(super) fn end(&mut self, how: u16) {
         self.end_at(how, self.last_end);
     }
 
     /// Ends the task: what passed since its last poll is idle, and its end is written.
     #[cold]
-    fn end_at(&mut self, how: u16, at: u64) {
+    pub(super) fn end_at(&mut self, how: u16, at: u64) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }

@@ -8,6 +8,7 @@ mod with_ids;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
+use opentelemetry_sdk::trace::Sampler;
 use pollscope::http::{ClientLayer, ServerLayer};
 use std::convert::Infallible;
 use std::time::Duration;
@@ -26,8 +27,9 @@ async fn main() {
         Some("given") => newest::run(true, Some(())).await,
         Some("wrong_order") => newest::run(false, None).await,
         Some("older") => older::run(true, None).await,
-        Some("exports") => exports(true).await,
-        Some("no_exporter") => exports(false).await,
+        Some("exports") => exports(true, Sampler::AlwaysOn).await,
+        Some("no_exporter") => exports(false, Sampler::AlwaysOn).await,
+        Some("never_samples") => exports(true, Sampler::AlwaysOff).await,
         other => panic!("no kind {other:?}"),
     }
 }
@@ -83,11 +85,11 @@ async fn web() {
 }
 
 /// The spans go to a backend of the service's own, if to any.
-async fn exports(any: bool) {
+async fn exports(any: bool, sampler: Sampler) {
     use opentelemetry::trace::TracerProvider;
     let builder = opentelemetry_sdk::trace::SdkTracerProvider::builder();
     let resource = opentelemetry_sdk::Resource::builder().with_service_name("beside").build();
-    let builder = builder.with_resource(resource);
+    let builder = builder.with_resource(resource).with_sampler(sampler);
     let provider = match any {
         true => {
             let exporter =
@@ -121,6 +123,56 @@ async fn fetch(number: u64) -> Result<u64, String> {
 fn count(number: u64) -> u64 {
     number + 1
 }
+
+/// Parents that are not the current span, and links, by the attribute.
+fn relatives(headers: &http::HeaderMap) {
+    let (above, here) = (info_span!("above"), info_span!("here"));
+    let captured = above.in_scope(pollscope::current);
+    let remote = pollscope::http::extract(headers).expect("there is a caller");
+    let unseen = above.in_scope(|| tracing::debug_span!("unseen"));
+    here.in_scope(|| {
+        below_span(&above);
+        below_id(above.id());
+        below_captured(captured);
+        below_remote(&remote);
+        below_unseen(&unseen);
+        below_none();
+        follows_span(&above);
+        follows_captured(captured);
+        follows_remote(&remote);
+    });
+}
+
+#[pollscope::instrument(skip_all, parent = span)]
+fn below_span(span: &tracing::Span) {
+    info_span!("deeper").in_scope(|| ());
+}
+
+#[pollscope::instrument(skip_all, parent = id)]
+fn below_id(id: Option<tracing::Id>) {}
+
+#[pollscope::instrument(skip_all, parent = at)]
+fn below_captured(at: pollscope::Current) {
+    info_span!("deeper_still").in_scope(|| ());
+}
+
+#[pollscope::instrument(skip_all, parent = remote)]
+fn below_remote(remote: &pollscope::http::Remote) {}
+
+#[pollscope::instrument(skip_all, parent = span)]
+fn below_unseen(span: &tracing::Span) {}
+
+#[pollscope::instrument(parent = None)]
+fn below_none() {}
+
+#[pollscope::instrument(skip_all, follows_from = [span, span])]
+fn follows_span(span: &tracing::Span) {}
+
+#[pollscope::instrument(skip_all, follows_from = [at])]
+fn follows_captured(at: pollscope::Current) {}
+
+#[pollscope::instrument(skip_all, follows_from = Some(remote))]
+fn follows_remote(remote: &pollscope::http::Remote) {}
 
 /// What `current()` says in a span.
 async fn told(span: &tracing::Span) -> String {
@@ -220,6 +272,7 @@ macro_rules! with {
                 ours.remove("traceparent");
                 assert_eq!(ours, bare);
                 drop(span);
+                relatives(&headers);
                 provider.force_flush().expect("it is all in memory");
                 for span in exporter.get_finished_spans().expect("they can be read") {
                     let told = span.attributes.iter().map(|of| match of.key.as_str() {
@@ -232,6 +285,10 @@ macro_rules! with {
                     told.extend(
                         span.events.iter().map(|event| format!("event:{}", event.name.replace(' ', "-"))),
                     );
+                    told.extend(span.links.iter().map(|link| {
+                        let to = &link.span_context;
+                        format!("link:{}:{}:{}", to.trace_id(), to.span_id(), to.is_remote())
+                    }));
                     told.sort_unstable();
                     println!(
                         "span {} {} {} {} {}",
