@@ -129,7 +129,7 @@ fn relatives(headers: &http::HeaderMap) {
     let (above, here) = (info_span!("above"), info_span!("here"));
     let captured = above.in_scope(pollscope::current);
     let remote = pollscope::http::extract(headers).expect("there is a caller");
-    let unseen = above.in_scope(|| tracing::debug_span!("unseen"));
+    let unseen = above.in_scope(|| tracing::info_span!(target: "h2", "unseen"));
     here.in_scope(|| {
         below_span(&above);
         below_id(above.id());
