@@ -67,6 +67,12 @@ pub(crate) struct Told {
     )]
     pub cancelled: bool,
     pub task: u64,
+    /// A span of ours that it links, being a root there.
+    #[cfg_attr(
+        not(any(feature = "tracing-opentelemetry-0_33", feature = "tracing-opentelemetry-0_34")),
+        expect(dead_code, reason = "only bound minors are told")
+    )]
+    pub opened_in: Option<SpanContext>,
 }
 
 impl Told {
@@ -160,7 +166,7 @@ macro_rules! bind {
                 found.is_valid().then_some(found)
             }
 
-            fn context(of: &SpanContext, remote: bool) -> $api::trace::SpanContext {
+            fn api(of: &SpanContext, remote: bool) -> $api::trace::SpanContext {
                 use $api::trace::{SpanId, TraceFlags, TraceId};
                 $api::trace::SpanContext::new(
                     TraceId::from_bytes(of.trace_id.to_be_bytes()),
@@ -173,14 +179,14 @@ macro_rules! bind {
 
             pub fn set_parent(span: &tracing::Span, parent: &SpanContext, remote: bool) {
                 use $layer::OpenTelemetrySpanExt;
-                let parent = $api::Context::new().with_remote_span_context(context(parent, remote));
+                let parent = $api::Context::new().with_remote_span_context(api(parent, remote));
                 // One that began already keeps its parent.
                 let _ = span.set_parent(parent);
             }
 
             pub fn add_link(span: &tracing::Span, to: &SpanContext, remote: bool) {
                 use $layer::OpenTelemetrySpanExt;
-                span.add_link(context(to, remote));
+                span.add_link(api(to, remote));
             }
 
             pub fn tell(of: SpanHandle<'_>, told: &Told) -> bool {
@@ -198,6 +204,9 @@ macro_rules! bind {
                     if set {
                         span.set_attribute(KeyValue::new(key, true));
                     }
+                }
+                if let Some(of) = &told.opened_in {
+                    span.add_link(api(of, false), Vec::new());
                 }
                 true
             }

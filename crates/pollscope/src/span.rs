@@ -440,7 +440,18 @@ impl OpenSpan {
             estimated: self.has(flags::ESTIMATED) || cut != scheduled,
             cancelled: self.has(flags::CANCELLED),
             task: self.task.load(Ordering::Relaxed) & ID_MASK,
+            opened_in: self.opened_in(),
         }
+    }
+
+    /// The span of ours in which it was opened, where its exporter made it a root.
+    #[cfg(feature = "tracing")]
+    fn opened_in(&self) -> Option<crate::otel::SpanContext> {
+        let waited = self.waits.as_ref().filter(|waited| waited.linked)?;
+        let own = self.context();
+        let parent = waited.parent.filter(|parent| parent.later == 0 && parent.trace != own.trace)?;
+        let flags = u8::from(parent.sampled);
+        Some(crate::otel::SpanContext { trace_id: parent.trace, span_id: parent.span, flags })
     }
 
     /// Marks it as a server's.

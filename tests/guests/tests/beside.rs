@@ -222,6 +222,8 @@ fn joined(kind: &str, told: bool) {
     let query = ran.their("query");
     assert_eq!((query.parent, query.trace == request.trace), (None, false));
     assert_eq!(lookup.links, [(query.trace, query.span)]);
+    let back = format!("link:{:032x}:{:016x}:false", lookup.ids.trace.0, lookup.ids.span.0);
+    assert_eq!(query.says(&back), told, "{:?}", query.told);
     // The caller's decision is kept, in spans of ours too.
     let afar: Vec<&FinishedSpan> = ran.ours.iter().filter(|span| &*span.name == "from_afar").collect();
     let after: Vec<&FinishedSpan> = ran.ours.iter().filter(|span| &*span.name == "after").collect();
