@@ -86,22 +86,23 @@ class OneJaeger(unittest.TestCase):
         self.assertEqual(set(spans), TRACINGS | {"lookup", REQUESTS})
         self.assertEqual({name for name, all_of_it in spans.items() if len(all_of_it) != TIMES[name]}, set())
 
-    def doctor_says(self, spans):
+    def doctor_says(self, kind, spans="join"):
         """What the doctor says of the service's own export, when it has ended; no backend takes part."""
         with World() as world:
-            service = world.start([BESIDE, "no_exporter"], env={"POLLSCOPE_SPANS": spans}, stdout=subprocess.DEVNULL)
+            service = world.start([BESIDE, kind], env={"POLLSCOPE_SPANS": spans}, stdout=subprocess.DEVNULL)
             self.assertEqual(service.wait(timeout=60), 0)
             asked = [POLLSCOPE, "doctor", "--no-export", "--json", "--dir", world.place]
             checks = json.loads(subprocess.run(asked, stdout=subprocess.PIPE, check=True).stdout)["checks"]
             return [check for check in checks if "it can export OTLP itself" in check["what"]]
 
     def test_doctor_tells_of_ids_that_could_not_be_read(self):
-        (said,) = self.doctor_says("export")
+        (said,) = self.doctor_says("unread")
         self.assertEqual(said["level"], "warn")
         self.assertRegex(said["what"], r"tracing-opentelemetry 0\.3[34]\.")
         self.assertIn("tracing-opentelemetry-0_34", said["mend"])
         self.assertIn("with_context", said["mend"])
-        self.assertEqual(self.doctor_says("join"), [])
+        self.assertEqual(self.doctor_says("no_exporter"), [])
+        self.assertEqual(self.doctor_says("no_exporter", "export"), [], "it asked for that")
 
     def test_of_a_service_that_never_samples(self):
         with World() as world:

@@ -197,7 +197,7 @@ fn session(observed: &Observed, status: &SessionStatus) -> Vec<Check> {
         }
         let spans = status.read[1] > 0 || model.open_span_count() > 0;
         checks.extend(spans_of(service, spans, &status.info));
-        if !status.info.foreign_subscriber && !wants_own_ids(status) {
+        if !status.info.foreign_subscriber && !status.info.apart {
             let bound = observed.bound.contains(&status.id);
             checks.extend(otlp::unjoined(service, &executable(status), spans, bound));
         }
@@ -309,14 +309,6 @@ fn executable(status: &SessionStatus) -> PathBuf {
         State::Live if running.exists() => running,
         _ => PathBuf::from(&*status.info.exe),
     }
-}
-
-/// Whether a service that lives was told to keep its spans apart from OpenTelemetry's, where its environment can be
-/// read.
-fn wants_own_ids(status: &SessionStatus) -> bool {
-    let environment = std::fs::read(format!("/proc/{}/environ", status.info.pid)).unwrap_or_default();
-    let apart = |one: &[u8]| [&b"POLLSCOPE_SPANS=export"[..], b"POLLSCOPE_SPANS=off"].contains(&one);
-    status.state == State::Live && environment.split(|byte| *byte == 0).any(apart)
 }
 
 /// Whether its executable names files and lines inside stacks.

@@ -719,7 +719,7 @@ fn is_same_boot(header: &Header) -> bool {
 fn info(files: &SessionFiles, header: &Header) -> SessionInfo {
     let mut resource = Vec::new();
     let mut exe = String::new();
-    let (mut tracing_layer, mut foreign_subscriber) = (false, false);
+    let (mut tracing_layer, mut foreign_subscriber, mut apart) = (false, false, false);
     let (mut withheld, mut withheld_logs) = (false, false);
     for item in files.info().unwrap_or_default() {
         if !item.resource {
@@ -727,6 +727,7 @@ fn info(files: &SessionFiles, header: &Header) -> SessionInfo {
                 ("exe", InfoValue::Str(path)) => exe = path,
                 ("tracing.layer", InfoValue::Bool(made)) => tracing_layer = made,
                 ("tracing.foreign", InfoValue::Bool(found)) => foreign_subscriber = found,
+                ("tracing.apart", InfoValue::Bool(wanted)) => apart = wanted,
                 ("export.traces", InfoValue::Str(said)) => withheld = said == "false",
                 ("export.logs", InfoValue::Str(said)) => withheld_logs = said == "false",
                 _ => {}
@@ -748,6 +749,7 @@ fn info(files: &SessionFiles, header: &Header) -> SessionInfo {
         exe: exe.into(),
         tracing_layer,
         foreign_subscriber,
+        apart,
         withheld,
         withheld_logs,
         slow_poll: Nanos(header.slow_poll_ns),

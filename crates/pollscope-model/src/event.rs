@@ -189,6 +189,8 @@ pub struct SessionInfo {
     pub tracing_layer: bool,
     /// Whether its global `tracing` subscriber lacks our layer.
     pub foreign_subscriber: bool,
+    /// Whether it wants spans apart from those of an OpenTelemetry layer.
+    pub apart: bool,
     /// Whether the service wants none of its spans exported.
     pub withheld: bool,
     /// Whether it wants none of its events exported as log records.

@@ -260,6 +260,9 @@ impl Config {
         if !resource.iter().any(|(key, _)| key == "service.instance.id") {
             session.info(true, "service.instance.id", &InfoValue::Str(uuid(session.id())));
         }
+        if spans() != Spans::Join {
+            session.info(false, "tracing.apart", &InfoValue::Bool(true));
+        }
         for module in modules::loaded() {
             session.module(&module);
         }

@@ -17,7 +17,7 @@ const LAYER: &str = "/tracing-opentelemetry-0.";
 const JOIN: &str = "\
     build the service with pollscope's feature tracing-opentelemetry-0_34 (or -0_33; any other version: \
     pollscope::layer().with_context(..)), and add pollscope::layer() before the OpenTelemetry layer; \
-    with POLLSCOPE_SPANS=export or off in the service's environment this is as it was asked for";
+    or say POLLSCOPE_SPANS=export if its own exporter is to go";
 
 /// What is wrong, if it is; `bound`: some span has ids that are not ours, `any`: there are spans at all.
 pub fn unjoined(service: &str, exe: &Path, any: bool, bound: bool) -> Option<Check> {

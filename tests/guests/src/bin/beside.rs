@@ -27,9 +27,11 @@ async fn main() {
         Some("given") => newest::run(true, Some(())).await,
         Some("wrong_order") => newest::run(false, None).await,
         Some("older") => older::run(true, None).await,
-        Some("exports") => exports(true, Sampler::AlwaysOn).await,
-        Some("no_exporter") => exports(false, Sampler::AlwaysOn).await,
-        Some("never_samples") => exports(true, Sampler::AlwaysOff).await,
+        Some("exports") => exports(true, Sampler::AlwaysOn, pollscope::layer()).await,
+        Some("no_exporter") => exports(false, Sampler::AlwaysOn, pollscope::layer()).await,
+        // As a layer of another version than those that are bound: its ids are nobody's.
+        Some("unread") => exports(false, Sampler::AlwaysOn, pollscope::layer().with_context(|_| None)).await,
+        Some("never_samples") => exports(true, Sampler::AlwaysOff, pollscope::layer()).await,
         other => panic!("no kind {other:?}"),
     }
 }
@@ -85,7 +87,7 @@ async fn web() {
 }
 
 /// The spans go to a backend of the service's own, if to any.
-async fn exports(any: bool, sampler: Sampler) {
+async fn exports(any: bool, sampler: Sampler, ours: pollscope::Layer<tracing_subscriber::Registry>) {
     use opentelemetry::trace::TracerProvider;
     let builder = opentelemetry_sdk::trace::SdkTracerProvider::builder();
     let resource = opentelemetry_sdk::Resource::builder().with_service_name("beside").build();
@@ -103,7 +105,7 @@ async fn exports(any: bool, sampler: Sampler) {
     // The lines name their traces, as in the example `logs`.
     let json = with_ids::WithIds(tracing_subscriber::fmt::format().json());
     let lines = tracing_subscriber::fmt::layer().json().event_format(json).with_writer(std::io::stdout);
-    tracing_subscriber::registry().with(pollscope::layer()).with(theirs).with(lines).init();
+    tracing_subscriber::registry().with(ours).with(theirs).with(lines).init();
     for _ in 0..20 {
         work().await;
     }
