@@ -6,12 +6,15 @@ import subprocess
 import time
 import unittest
 
-from world import BESIDE, LOGS, World, parent_of, tags, wait_for
+from world import BESIDE, LOGS, POLLSCOPE, World, parent_of, tags, wait_for
 
 # Of the caller that the service makes up.
 AFAR = f"{7:016x}"
-TRACINGS = {"request", "parse", "fetch", "connect", "count", "query", "row", "never_entered"}
+TRACINGS = {"request", "parse", "fetch", "connect", "count", "query", "row", "never_entered", "called", "back"}
 ROUNDS = 20
+# Of requests under our layers: two servers' and a client's.
+REQUESTS = "GET"
+TIMES = collections.defaultdict(lambda: ROUNDS, {REQUESTS: 3 * ROUNDS})
 
 
 class OneJaeger(unittest.TestCase):
@@ -63,9 +66,9 @@ class OneJaeger(unittest.TestCase):
 
     def test_join(self):
         spans = self.run_beside("exports", "join")
-        self.assertEqual(set(spans), TRACINGS | {"lookup"})
+        self.assertEqual(set(spans), TRACINGS | {"lookup", REQUESTS})
         for name, all_of_it in spans.items():
-            self.assertEqual(len(all_of_it), ROUNDS, name)
+            self.assertEqual(len(all_of_it), TIMES[name], name)
             for span in all_of_it:
                 self.assertIn("pollscope.busy_ns", tags(span), name)
         parents = {span["spanID"]: span["operationName"] for all_of_it in spans.values() for span in all_of_it}
@@ -73,11 +76,46 @@ class OneJaeger(unittest.TestCase):
         self.assertEqual(above("lookup"), {"request"})
         self.assertEqual((above("parse"), above("count"), above("row")), ({"request"}, {"fetch"}, {"query"}))
         self.assertEqual(above("query"), {None})
+        self.assertEqual((above("called"), above("back")), ({REQUESTS}, {REQUESTS}))
+        kinds = collections.Counter(tags(span)["span.kind"] for span in spans[REQUESTS])
+        self.assertEqual(kinds, {"server": 2 * ROUNDS, "client": ROUNDS})
+        self.assertEqual(sum(parent_of(span) == AFAR for span in spans[REQUESTS]), ROUNDS)
 
     def test_export(self):
         spans = self.run_beside("no_exporter", "export")
-        self.assertEqual(set(spans), TRACINGS | {"lookup"})
-        self.assertEqual({name for name, all_of_it in spans.items() if len(all_of_it) != ROUNDS}, set())
+        self.assertEqual(set(spans), TRACINGS | {"lookup", REQUESTS})
+        self.assertEqual({name for name, all_of_it in spans.items() if len(all_of_it) != TIMES[name]}, set())
+
+    def doctor_says(self, kind, spans="join"):
+        """What the doctor says of the service's own export, when it has ended; no backend takes part."""
+        with World() as world:
+            service = world.start([BESIDE, kind], env={"POLLSCOPE_SPANS": spans}, stdout=subprocess.DEVNULL)
+            self.assertEqual(service.wait(timeout=60), 0)
+            asked = [POLLSCOPE, "doctor", "--no-export", "--json", "--dir", world.place]
+            checks = json.loads(subprocess.run(asked, stdout=subprocess.PIPE, check=True).stdout)["checks"]
+            return [check for check in checks if "it can export OTLP itself" in check["what"]]
+
+    def test_doctor_tells_of_ids_that_could_not_be_read(self):
+        (said,) = self.doctor_says("unread")
+        self.assertEqual(said["level"], "warn")
+        self.assertRegex(said["what"], r"tracing-opentelemetry 0\.3[34]\.")
+        self.assertIn("tracing-opentelemetry-0_34", said["mend"])
+        self.assertIn("with_context", said["mend"])
+        self.assertEqual(self.doctor_says("no_exporter"), [])
+        self.assertEqual(self.doctor_says("no_exporter", "export"), [], "it asked for that")
+
+    def test_of_a_service_that_never_samples(self):
+        with World() as world:
+            tap = world.tap()
+            agent = world.agent(tap.endpoint, protocol="http/protobuf")
+            env = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+            service = world.start([BESIDE, "never_samples"], env=env, stdout=subprocess.DEVNULL)
+            self.assertEqual(service.wait(timeout=60), 0)
+            told = subprocess.check_output([POLLSCOPE, "traces", "--json", "--dir", world.place], text=True)
+            self.assertEqual(agent.stop(), 0)
+            self.assertEqual(tap.spans, [])
+            for name in ["request", "lookup", "query"]:
+                self.assertIn(f'"{name}"', told)
 
     def test_off(self):
         spans = self.run_beside("exports", "off")

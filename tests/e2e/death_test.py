@@ -4,20 +4,23 @@ import subprocess
 import time
 import unittest
 
-from world import SCRIPTED, World, tags, wait_for
+from world import SCRIPTED, World, kill, tags, wait_for
 
 
 class AKilledService(unittest.TestCase):
+    def left(self, service, jaeger):
+        """Kills it when it was read for a while: the tags of its spans that were open."""
+        time.sleep(1)
+        kill(service)
+        [trace] = wait_for("the open spans", lambda: jaeger.traces("stuck"))
+        return {span["operationName"]: tags(span) for span in trace["spans"]}
+
     def test_open_spans_are_exported_as_unfinished(self):
         with World() as world:
             jaeger = world.jaeger()
             service, _ = world.service(SCRIPTED, "stuck", ready="ready")
             world.agent(jaeger.grpc)
-            time.sleep(1)
-            service.kill()
-            service.wait()
-            traces = wait_for("the open spans", lambda: jaeger.traces("stuck"))
-            spans = {span["operationName"]: tags(span) for span in traces[0]["spans"]}
+            spans = self.left(service, jaeger)
             self.assertEqual(set(spans), {"outer", "inner"})
             for tag in spans.values():
                 self.assertEqual(tag["otel.status_code"], "ERROR")
@@ -33,11 +36,7 @@ class AKilledService(unittest.TestCase):
                 time.sleep(1)
                 self.assertEqual(agent.stop(), 0)
             world.agent(jaeger.grpc)
-            time.sleep(1)
-            service.kill()
-            service.wait()
-            traces = wait_for("the open spans", lambda: jaeger.traces("stuck"))
-            spans = {span["operationName"]: tags(span) for span in traces[0]["spans"]}
+            spans = self.left(service, jaeger)
             self.assertEqual(spans["outer"]["order"], 7)
 
     def test_its_last_records_are_read_and_its_session_goes_after_a_while(self):
@@ -49,8 +48,7 @@ class AKilledService(unittest.TestCase):
             agent = world.agent(jaeger.grpc, "--keep-dead", "3")
             wait_for("both are followed", lambda: agent.metric("pollscope_agent_sessions") == 2)
             time.sleep(1)
-            dying.kill()
-            dying.wait()
+            kill(dying)
             died = time.monotonic()
             wait_for("its death is seen", lambda: agent.metric('pollscope_agent_sessions{state="dead"}') == 1)
             self.assertEqual(len(world.sessions()), 2, "it stays for a while")

@@ -47,8 +47,7 @@ class NothingLostNothingTwice(Steps):
     def test_backend_that_comes_late(self):
         with World() as world:
             jaeger = world.jaeger()
-            jaeger.process.kill()
-            jaeger.process.wait()
+            jaeger.kill()
             self.begin(world)
             agent = world.agent(jaeger.grpc)
             time.sleep(4)
@@ -65,8 +64,7 @@ class NothingLostNothingTwice(Steps):
     def test_a_backend_that_is_away_while_the_agent_is_stopped(self):
         with World() as world:
             jaeger = world.jaeger()
-            jaeger.process.kill()
-            jaeger.process.wait()
+            jaeger.kill()
             self.begin(world)
             agent = world.agent(jaeger.grpc, "--grace", "1")
             time.sleep(2)

@@ -76,6 +76,35 @@ class Events(unittest.TestCase):
             self.assertEqual((len(warned["traceId"]), len(warned["spanId"])), (32, 16))
             self.assertEqual((warned.get("flags", 0), tap.spans), (0, []))
 
+    def played(self, scenario, *arguments, **env):
+        """What arrives of a scenario: spans and log records."""
+        with World() as world:
+            tap = world.tap()
+            pipe = subprocess.PIPE
+            process = world.start([TRACED, scenario], stdin=pipe, stdout=pipe, text=True, env=env)
+            self.assertEqual(process.stdout.readline().strip(), "ready")
+            agent = world.agent(tap.endpoint, *arguments, protocol="http/protobuf")
+            wait_for("spans", lambda: tap.spans)
+            time.sleep(2)
+            self.assertEqual(agent.stop(), 0)
+            return tap.spans, tap.logs
+
+    def test_a_spans_limit_of_events(self):
+        env = {"OTEL_SPAN_EVENT_COUNT_LIMIT": "1"}
+        told = lambda spans: [(len(s.get("events", [])), s.get("droppedEventsCount", 0)) for s in spans if s["name"] == "crowded"]
+        spans, logs = self.played("crowded", **env)
+        self.assertEqual((told(spans), logs), ([(1, 2)], []))
+        spans, logs = self.played("crowded", "--events", "logs", **env)
+        self.assertEqual((told(spans), len(logs)), ([(0, 0)], 3))
+
+    def test_of_traces_that_are_too_many(self):
+        arguments = ["--events", "logs"]
+        env = {"POLLSCOPE_RING_BYTES": "1048576"}
+        spans, logs = self.played("fields", *arguments, **env)
+        some, same = self.played("fields", *arguments, "--max-spans-per-second", "1", **env)
+        self.assertLess(len(some), len(spans))
+        self.assertEqual((len(same), len(logs) > 5), (len(logs), True))
+
     def test_of_a_service_that_wants_none(self):
         with World() as world:
             tap = world.tap()

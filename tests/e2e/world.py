@@ -47,6 +47,11 @@ def wait_for(what, look, seconds=20):
     raise AssertionError(f"{what}: not within {seconds} s")
 
 
+def kill(process):
+    process.kill()
+    process.wait()
+
+
 class World:
     """Everything one test starts; leaving it ends and removes all of it."""
 
@@ -138,8 +143,7 @@ class Agent:
         return sum(int(value) for series, value in lines if series.split("{")[0] == name or series == name)
 
     def kill(self):
-        self.process.kill()
-        self.process.wait()
+        kill(self.process)
 
     def stop(self, seconds=15):
         """Asks it to end; gives its exit code."""
@@ -236,6 +240,9 @@ class Jaeger:
         quiet = subprocess.DEVNULL
         self.process = self.world.start(self.command, stdout=quiet, stderr=quiet)
         wait_for("Jaeger answers", lambda: self.ask("/api/services") is not None, 30)
+
+    def kill(self):
+        kill(self.process)
 
     @property
     def grpc(self):

@@ -69,12 +69,17 @@ def call(port, path):
                 return frames
 
 
-class Service:
-    """One of them, in a folder of its own, built."""
+DEBUG = "\n[profile.release]\ndebug = 1\n"
 
-    def __init__(self, word):
-        self.name = re.sub(r"\W+", "-", f"readme-{word}").lower()
+
+class Service:
+    """One of them, in a folder of its own, built; `plain`: by `cargo build --release`, without the lines for stacks."""
+
+    def __init__(self, word, plain=False, change=lambda code: code):
+        self.name = re.sub(r"\W+", "-", f"readme-{word}{'-plain' * plain}").lower()
         self.manifest, self.code = section(word)
+        self.code = change(self.code)
+        self.plain = plain
         assert self.code.count(ADDRESS) == 1, "the address that the test puts another in the place of"
         self.port = free_port()
         self.target = ROOT / "target/readme"
@@ -88,15 +93,18 @@ class Service:
         here = f'pollscope = {{ path = "{ROOT / "crates/pollscope"}"'
         manifest, named = re.subn(r'^pollscope = \{ version = "[^"]*"', here, self.manifest, flags=re.M)
         manifest, bare = re.subn(r'^pollscope = "[^"]*"$', here + " }", manifest, flags=re.M)
-        assert named + bare == 1 and "[profile.release]\ndebug = 1\n" in manifest
+        assert named + bare == 1 and DEBUG in manifest
+        if self.plain:
+            manifest = manifest.replace(DEBUG, "")
         package = f'[package]\nname = "{self.name}"\nversion = "0.0.0"\nedition = "2024"\n\n'
         (self.folder / "Cargo.toml").write_text(package + manifest + "\n[workspace]\n")
         (self.folder / "src/main.rs").write_text(self.code.replace(ADDRESS, f"127.0.0.1:{self.port}"))
         shutil.copy(ROOT / "Cargo.lock", self.folder)
         env = {**os.environ, "CARGO_TARGET_DIR": str(self.target), "CARGO_PROFILE_DEV_DEBUG": "line-tables-only"}
         env |= {"RUSTFLAGS": "-D warnings"}
-        subprocess.run(["cargo", "build", "-q"], cwd=self.folder, env=env, check=True, timeout=1200)
-        return self.target / "debug" / self.name
+        command = ["cargo", "build", "-q", *["--release"] * self.plain]
+        subprocess.run(command, cwd=self.folder, env=env, check=True, timeout=1200)
+        return self.target / ("release" if self.plain else "debug") / self.name
 
 
 class Readme(unittest.TestCase):
@@ -160,6 +168,51 @@ class Readme(unittest.TestCase):
         server, own = self.check(trace, "GET /hello/{name}", "hello")
         self.assertEqual(server["attributes"]["http.route"], "/hello/{name}")
         self.assertIn("world", own["attributes"]["name"])
+
+    def test_a_plain_release_build(self):
+        spawn = 'pollscope::spawn_named("waiter", std::future::pending::<()>());'
+        serve = "    axum::serve(listener"
+        service = Service("new service", plain=True, change=lambda code: code.replace(serve, f"    {spawn}\n{serve}"))
+        self.tells_all_but_stacks(service, spawn)
+        subprocess.run(["strip", service.binary], check=True)
+        self.tells_all_but_stacks(service, spawn)
+
+    def tells_all_but_stacks(self, service, spawn):
+        """What the README says of a plain release build."""
+        place = lambda code: f"src/main.rs:{service.code[:service.code.index(code)].count(chr(10)) + 1}"
+        with World() as world:
+            world.start([service.binary])
+            wait_for("it listens", lambda: listens(service.port))
+            self.assertEqual(get(service.port, "/hello/world"), "hello, world\n")
+
+            def show(*what):
+                command = [POLLSCOPE, *what, "--dir", world.place, "--json"]
+                return json.loads(subprocess.run(command, stdout=subprocess.PIPE, timeout=20).stdout)
+
+            def ended():
+                spans = [span for trace in show("traces")["traces"] for span in trace["spans"]]
+                return {span["name"]: span for span in spans if not span["unfinished"]}
+
+            spans = wait_for("the request's spans", lambda: len(ended()) == 2 and ended())
+            server, own = spans["GET /hello/{name}"], spans["hello"]
+            self.assertEqual(own["parent_span_id"], server["span_id"])
+            self.assertTrue(own["location"].endswith(place("async fn hello")), own["location"])
+            self.assertTrue(server["location"].endswith(place("let app")), server["location"])
+            self.assertGreaterEqual(own["busy"] + own["scheduled"] + own["idle"], 4_900_000)
+            self.assertGreater(own["busy"], 0)
+
+            whole = show("tasks")
+            tasks = {task["name"]: task for task in whole["tasks"]}
+            self.assertTrue(tasks["waiter"]["location"].endswith(place(spawn)), tasks["waiter"])
+            self.assertIn("Pending<()>", tasks["waiter"]["future"])
+            self.assertEqual((tasks["waiter"]["polls"], tasks["waiter"]["state"]), (1, "idle"))
+            # Recorded are main and the waiter; of the rest the runtime knows the number.
+            [coverage] = whole["sessions"][0]["coverage"]
+            self.assertGreaterEqual(coverage["alive"], 1)
+
+            [lines] = [c for c in show("doctor", "--no-export")["checks"] if "line tables" in c["what"]]
+            self.assertEqual(lines["level"], "warn")
+            self.assertIn("debug = 1", lines["mend"])
 
     def test_fmt(self):
         ask = lambda port: self.assertEqual(get(port, "/hello/world"), "hello, world\n")

@@ -2,11 +2,12 @@
 //! journal.
 
 use crate::cli::{AgentArgs, Events};
-use crate::counts::{Counts, Unshown};
+use crate::counts::{Counts, Covered, Unshown};
 use crate::journal::open::{self, Open};
 use crate::journal::{Journal, Restored};
 use crate::observe::service_of;
 use crate::outlet::Outlet;
+use crate::retention::{Dead, Retention};
 use crate::server;
 use crate::settings::Settings;
 use crate::show;
@@ -19,7 +20,7 @@ use pollscope_export::{Batch, Config, Settled, Signal};
 use pollscope_model::event::{Event as Fact, SessionEnd};
 use pollscope_model::text::clean;
 use pollscope_model::traces::{TraceLimits, Traces};
-use pollscope_model::{Limits, Model, SessionId};
+use pollscope_model::{Limits, Model, SessionId, UnixNanos};
 use std::collections::{HashMap, HashSet};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -54,6 +55,17 @@ enum Event {
     Stop,
 }
 
+/// What an agent tells on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Says {
+    /// All that it finds and does.
+    All,
+    /// What keeps spans from leaving.
+    Export,
+    /// Nothing.
+    Nothing,
+}
+
 /// The agent.
 pub struct Agent {
     pub collector: Collector,
@@ -77,14 +89,13 @@ pub struct Agent {
     throttle: Option<Throttle>,
     exporting: HashSet<SessionId>,
     held: HashMap<SessionId, Option<u32>>,
-    ended: HashMap<SessionId, Instant>,
-    keep_dead: Duration,
+    retention: Retention,
     discovered: Option<Instant>,
     slots: Option<Instant>,
     counts: Arc<Counts>,
     settled: mpsc::UnboundedReceiver<Settled>,
     own: Option<Own>,
-    quiet: bool,
+    says: Says,
 }
 
 /// `pollscope agent`.
@@ -95,7 +106,7 @@ pub async fn main(arguments: AgentArgs) -> Result<ExitCode> {
         None => Vec::new(),
     };
     let mut stop = stop_signal()?;
-    let mut agent = Agent::start(&arguments, &settings, false)?;
+    let mut agent = Agent::start(&arguments, &settings, Says::All)?;
     if let Some(address) = &settings.listen {
         // The page is a convenience: a port in use must not keep traces from leaving.
         match server::start(&pages, agent.counts.clone()).await {
@@ -128,8 +139,8 @@ pub fn stop_signal() -> Result<mpsc::Receiver<()>> {
 }
 
 impl Agent {
-    /// Reads the journal and begins to follow. `quiet`: says nothing of what it finds.
-    pub fn start(arguments: &AgentArgs, settings: &Settings, quiet: bool) -> Result<Agent> {
+    /// Reads the journal and begins to follow.
+    pub fn start(arguments: &AgentArgs, settings: &Settings, says: Says) -> Result<Agent> {
         let (tell, settled) = mpsc::unbounded_channel();
         let mut options = Options {
             dirs: settings.dirs.clone(),
@@ -202,19 +213,24 @@ impl Agent {
             throttle: settings.max_spans_per_second.map(|most| Throttle::new(most.get(), Instant::now())),
             exporting: HashSet::new(),
             held: HashMap::new(),
-            ended: HashMap::new(),
-            keep_dead: settings.keep_dead,
+            retention: Retention::new(settings.keep_dead, settings.keep_dead_bytes),
             discovered: None,
             slots: None,
             counts,
             settled,
             own,
-            quiet,
+            says,
         })
     }
 
     fn say(&self, text: std::fmt::Arguments<'_>) {
-        if !self.quiet {
+        if self.says == Says::All {
+            show::say(format_args!("{}", clean(&text.to_string())));
+        }
+    }
+
+    fn say_of_export(&self, text: std::fmt::Arguments<'_>) {
+        if self.says != Says::Nothing {
             show::say(format_args!("{}", clean(&text.to_string())));
         }
     }
@@ -266,6 +282,7 @@ impl Agent {
         if self.slots.is_none_or(|last| at - last >= SLOTS) {
             self.slots = Some(at);
             self.collector.slots(&mut |session, event| self.model.apply(session, event));
+            self.counts.cover(Covered::of(&self.model));
         }
         self.passes += 1;
         let whole = !round.more || self.passes >= PASSES;
@@ -283,7 +300,7 @@ impl Agent {
             self.unwritten |= before != self.before;
             self.before = before;
         }
-        self.unwritten |= sent;
+        self.unwritten |= sent || self.retention.any(|id| self.is_held(id));
         let sealed = self.sealed();
         let due = self.written.is_none_or(|(last, then)| then != sealed || at - last >= WRITE);
         if self.unwritten && due {
@@ -330,45 +347,49 @@ impl Agent {
                     let sessions = self.collector.sessions();
                     let found = sessions.iter().find(|status| status.id == id);
                     let service = found.map_or("a service", |status| status.info.service());
+                    let (started, bytes) = found.map_or((UnixNanos(0), 0), |of| (of.info.started, of.bytes));
+                    self.retention.died(id, Dead { at, started, bytes });
                     let how = match how {
                         SessionEnd::Closed => "closed",
+                        SessionEnd::Panicked => "panicked",
                         SessionEnd::Exited => "exited",
                         SessionEnd::Died => "died",
                         SessionEnd::Detached => "was let go",
                     };
                     self.say(format_args!("{service} {how}"));
-                    self.ended.insert(id, at);
                 }
-                Notice::Gone(id) => {
-                    self.ended.remove(&id);
-                    self.exporting.remove(&id);
-                    self.held.remove(&id);
-                    if let Some(journal) = &mut self.journal {
-                        journal.done.remove(&id.0);
-                    }
-                    self.outlets().for_each(|outlet| outlet.pipeline.forget(id));
-                    self.model.forget(id);
-                }
+                Notice::Gone(id) => self.gone(id),
             }
         }
         // Another exporter may have gone.
         for id in self.held.keys().copied().collect::<Vec<_>>() {
             self.claim(id);
         }
-        let due: Vec<SessionId> = self
-            .ended
-            .iter()
-            .filter(|(_, since)| at - **since >= self.keep_dead)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in due {
+        for id in self.retention.due(at, |id| self.is_held(id)) {
             if self.collector.remove(id) {
-                self.ended.remove(&id);
-                if let Some(journal) = &mut self.journal {
-                    journal.done.remove(&id.0);
-                }
+                self.gone(id);
             }
         }
+    }
+
+    /// Whether a dead session is still needed: not all of it was read, or not all that is to be exported stands in the
+    /// journal.
+    fn is_held(&self, id: SessionId) -> bool {
+        let read = self.model.session(id).is_some_and(|session| session.ended().is_some());
+        let journal = self.journal.as_ref().filter(|_| self.exporting.contains(&id));
+        !read || journal.is_some_and(|journal| !journal.done.contains(&id.0))
+    }
+
+    /// A session stands there no more: nothing of it is needed.
+    fn gone(&mut self, id: SessionId) {
+        self.retention.gone(id);
+        self.exporting.remove(&id);
+        self.held.remove(&id);
+        if let Some(journal) = &mut self.journal {
+            journal.done.remove(&id.0);
+        }
+        self.outlets().for_each(|outlet| outlet.pipeline.forget(id));
+        self.model.forget(id);
     }
 
     /// Whether a service wants none of its spans exported.
@@ -450,6 +471,8 @@ impl Agent {
                 self.traces.add(&service, span);
                 if self.events == Events::Logs {
                     span.events.clear();
+                    // As log records none of them is beyond a span's limit.
+                    span.dropped_events = 0;
                 }
             }
             if let Some(Outlet { pipeline, .. }) = &self.spans_out {
@@ -520,7 +543,7 @@ impl Agent {
             })
         };
         let (spans, logs) = (stats_of(&mut self.spans_out), stats_of(&mut self.logs_out));
-        news.iter().for_each(|text| self.say(format_args!("{text}")));
+        news.iter().for_each(|text| self.say_of_export(format_args!("{text}")));
         let (live, dead): (Vec<_>, Vec<_>) =
             self.collector.states().partition(|(_, state)| *state == State::Live);
         self.counts.publish(live.len(), dead.len(), spans, logs, Unshown::of(&self.model));
@@ -556,7 +579,7 @@ impl Agent {
             let of_signal = left.iter().filter(|batch| batch.signal == signal);
             let items: u64 = of_signal.map(|batch| u64::from(batch.items)).sum();
             if items > 0 {
-                self.say(format_args!(
+                self.say_of_export(format_args!(
                     "{items} {} could not be sent; they wait in the journal",
                     signal.items()
                 ));

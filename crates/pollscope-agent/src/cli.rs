@@ -107,7 +107,10 @@ pub struct AgentArgs {
     /// Seconds that dead sessions are kept [default: 3600]
     #[arg(long, value_name = "SECONDS")]
     pub keep_dead: Option<f64>,
-    /// Spans exported a second at most, about: beyond it whole traces are dropped, by their ids
+    /// MiB of dead sessions that are kept: beyond it the oldest go, but never the newest [default: 256]
+    #[arg(long, value_name = "MIB")]
+    pub keep_dead_mib: Option<u64>,
+    /// Spans exported a second at most, about: beyond it whole traces are dropped, by their ids; log records stay
     #[arg(long, value_name = "N")]
     pub max_spans_per_second: Option<NonZeroU32>,
     /// How events are exported: in their spans, or each as an OTLP log record [default: span]

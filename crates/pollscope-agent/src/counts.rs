@@ -1,12 +1,14 @@
 //! What the agent counts of itself: one list, for its page and for its own OTLP metrics.
 
 use pollscope_export::Stats;
-use pollscope_export::own::Reading;
+use pollscope_export::own::{Labels, Reading};
 use pollscope_model::Model;
 use pollscope_model::event::Class;
+use pollscope_model::session::Coverage;
 use pollscope_model::spans::SpanCounters;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Counters, and the state after the last turn.
 #[derive(Default)]
@@ -21,6 +23,7 @@ pub struct Counts {
     rounds: AtomicU64,
     journal_failed: AtomicBool,
     state: Mutex<State>,
+    covered: Mutex<Covered>,
 }
 
 #[derive(Clone, Default)]
@@ -79,8 +82,51 @@ impl Unshown {
     }
 }
 
-fn by(key: &'static str, values: &[(&'static str, u64)]) -> Vec<(Option<(&'static str, &'static str)>, u64)> {
-    values.iter().map(|(label, value)| (Some((key, *label)), *value)).collect()
+fn by(key: &'static str, values: &[(&'static str, u64)]) -> Vec<(Labels, u64)> {
+    values.iter().map(|(label, value)| (vec![(key, (*label).into())], *value)).collect()
+}
+
+/// Series of coverage at most: services and runtimes name themselves.
+const COVERED: usize = 500;
+
+/// Tasks recorded and tasks alive, by service and runtime, over all live sessions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Covered(BTreeMap<[Arc<str>; 2], Tasks>);
+
+/// Of one runtime's name; `alive` is none while no such runtime has said it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Tasks {
+    recorded: u64,
+    alive: Option<u64>,
+}
+
+impl Covered {
+    pub fn of(model: &Model) -> Covered {
+        let mut all = Covered::default();
+        for session in model.sessions().filter(|session| session.ended().is_none()) {
+            for one in session.coverage() {
+                all.add(session.info().service(), &one);
+            }
+        }
+        all
+    }
+
+    fn add(&mut self, service: &str, one: &Coverage) {
+        let mut key = [service.into(), one.runtime.clone()];
+        if self.0.len() >= COVERED && !self.0.contains_key(&key) {
+            key = ["other".into(), "other".into()];
+        }
+        let tasks = self.0.entry(key).or_default();
+        tasks.recorded += one.recorded;
+        tasks.alive = one.alive.map_or(tasks.alive, |more| Some(tasks.alive.unwrap_or(0) + more));
+    }
+
+    fn values(&self, number: impl Fn(&Tasks) -> Option<u64>) -> Vec<(Labels, u64)> {
+        let labels = |[service, runtime]: &[Arc<str>; 2]| {
+            vec![("service", service.clone()), ("runtime", runtime.clone())]
+        };
+        self.0.iter().filter_map(|(key, tasks)| Some((labels(key), number(tasks)?))).collect()
+    }
 }
 
 impl Counts {
@@ -136,6 +182,11 @@ impl Counts {
             State { live, dead, stats, logs, unshown };
     }
 
+    /// Takes the coverage of all live sessions.
+    pub fn cover(&self, covered: Covered) {
+        *self.covered.lock().unwrap_or_else(PoisonError::into_inner) = covered;
+    }
+
     /// Whether a round over all sessions was made.
     pub fn ready(&self) -> bool {
         self.rounds.load(Ordering::Relaxed) > 0
@@ -145,6 +196,7 @@ impl Counts {
     pub fn readings(&self) -> Vec<Reading> {
         let State { live, dead, stats, logs, unshown } =
             self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let covered = self.covered.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let [polls, span_ends, others] = &self.lost;
         let [full, refused] = stats.dropped();
@@ -153,7 +205,7 @@ impl Counts {
             unit,
             counter: true,
             help,
-            values: vec![(None, value)],
+            values: vec![(Vec::new(), value)],
         };
         let gauge = |name, unit, help, value| Reading { counter: false, ..counter(name, unit, help, value) };
         vec![
@@ -165,9 +217,9 @@ impl Counts {
             ),
             Reading {
                 values: vec![
-                    (Some(("class", "polls")), load(polls)),
-                    (Some(("class", "span_ends")), load(span_ends)),
-                    (Some(("class", "others")), load(others)),
+                    (vec![("class", "polls".into())], load(polls)),
+                    (vec![("class", "span_ends".into())], load(span_ends)),
+                    (vec![("class", "others".into())], load(others)),
                 ],
                 ..counter(
                     "pollscope.agent.records.lost",
@@ -214,7 +266,10 @@ impl Counts {
             ),
             counter("pollscope.agent.rounds", "{round}", "Passes over all rings.", load(&self.rounds)),
             Reading {
-                values: vec![(Some(("state", "live")), live as u64), (Some(("state", "dead")), dead as u64)],
+                values: vec![
+                    (vec![("state", "live".into())], live as u64),
+                    (vec![("state", "dead".into())], dead as u64),
+                ],
                 ..gauge("pollscope.agent.sessions", "{session}", "Sessions followed.", 0)
             },
             counter(
@@ -223,6 +278,24 @@ impl Counts {
                 "Directories that are no session this agent can read.",
                 load(&self.refused),
             ),
+            Reading {
+                values: covered.values(|tasks| Some(tasks.recorded)),
+                ..gauge(
+                    "pollscope.coverage.tasks.recorded",
+                    "{task}",
+                    "Live tasks that are recorded, of live sessions, by service and runtime.",
+                    0,
+                )
+            },
+            Reading {
+                values: covered.values(|tasks| tasks.alive),
+                ..gauge(
+                    "pollscope.coverage.tasks.alive",
+                    "{task}",
+                    "Tasks alive, as the runtime itself said when it last parked, recorded or not.",
+                    0,
+                )
+            },
             gauge(
                 "pollscope.agent.queue.spans",
                 "{span}",
@@ -243,7 +316,7 @@ impl Counts {
                 stats.rejected,
             ),
             Reading {
-                values: [full, refused].map(|(reason, spans)| (Some(("reason", reason)), spans)).into(),
+                values: by("reason", &[full, refused]),
                 ..counter("pollscope.agent.spans.dropped", "{span}", "Spans that were given up.", 0)
             },
             counter(
@@ -334,5 +407,39 @@ impl Counts {
                 stats.retries + logs.retries,
             ),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Replicas add up; names beyond the bound are one series.
+    #[test]
+    fn coverage_is_summed_by_name_and_bounded() {
+        let one = |runtime: &str, recorded, alive| Coverage {
+            runtime: runtime.into(),
+            workers: 1,
+            recorded,
+            alive,
+            age: pollscope_model::Nanos(0),
+        };
+        let mut all = Covered::default();
+        all.add("till", &one("main", 1, Some(5)));
+        all.add("till", &one("main", 2, None));
+        all.add("till", &one("io", 3, None));
+        for n in 0..2 * COVERED {
+            all.add(&format!("many-{n}"), &one("main", 1, Some(1)));
+        }
+        let recorded = all.values(|tasks| Some(tasks.recorded));
+        let of = |values: &[(Labels, u64)], service: &str, runtime: &str| {
+            let labels: Labels = vec![("service", service.into()), ("runtime", runtime.into())];
+            values.iter().find(|(of, _)| *of == labels).map(|(_, value)| *value)
+        };
+        assert_eq!((of(&recorded, "till", "main"), of(&recorded, "till", "io")), (Some(3), Some(3)));
+        assert_eq!(recorded.len(), COVERED + 1);
+        assert_eq!(of(&recorded, "other", "other"), Some(2 + COVERED as u64));
+        let alive = all.values(|tasks| tasks.alive);
+        assert_eq!((of(&alive, "till", "main"), of(&alive, "till", "io")), (Some(5), None));
     }
 }

@@ -3,7 +3,7 @@
 
 mod picture;
 
-use crate::agent::{Agent, stop_signal};
+use crate::agent::{Agent, Says, stop_signal};
 use crate::cli::{AgentArgs, Export, Which};
 use crate::settings::Settings;
 use crate::show;
@@ -166,7 +166,7 @@ pub async fn main(arguments: DemoArgs) -> Result<ExitCode> {
     let named = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").is_ok_and(|value| !value.is_empty());
     agent_arguments.export.no_export |= arguments.export.endpoint.is_none() && !named;
     let settings = Settings::resolve(&agent_arguments)?;
-    let mut agent = Agent::start(&agent_arguments, &settings, true)?;
+    let mut agent = Agent::start(&agent_arguments, &settings, Says::Nothing)?;
 
     let load = Load { gateway: gateway.address, rate: arguments.rate, length: arguments.length };
     let names: Vec<&str> = faults.iter().map(|fault| fault.name()).collect();

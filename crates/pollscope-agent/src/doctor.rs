@@ -1,6 +1,9 @@
 //! `pollscope doctor`: what is wrong with this set-up, and how to mend it.
 
+mod otlp;
+
 use crate::cli::DoctorArgs;
+use crate::debug_info::{self, Lines};
 use crate::observe::Observed;
 use crate::settings;
 use crate::show;
@@ -176,13 +179,16 @@ fn session(observed: &Observed, status: &SessionStatus) -> Vec<Check> {
         checks.push(check(Level::Warn, format!("{service}: {name}: {count}"), Some(mend)));
     }
     if let Some(model) = observed.model.session(status.id) {
-        for coverage in model.coverage() {
-            let Some(alive) = coverage.alive else { continue };
+        let all = model.coverage();
+        if all.is_empty() {
             let text = format!(
-                "{service}: {} of {alive} tasks on runtime {} are recorded",
-                coverage.recorded, coverage.runtime
+                "{service}: no runtime has said how many tasks are alive: what runs beside pollscope is not seen"
             );
-            let low = alive > 1 && coverage.recorded * 2 < alive;
+            checks.push(check(Level::Warn, text, Some(NO_RUNTIME)));
+        }
+        for coverage in all {
+            let text = format!("{service}: {coverage}");
+            let low = coverage.alive.is_some_and(|alive| alive > 1 && coverage.recorded * 2 < alive);
             checks.push(if low {
                 check(Level::Warn, text, Some(COVER))
             } else {
@@ -191,6 +197,10 @@ fn session(observed: &Observed, status: &SessionStatus) -> Vec<Check> {
         }
         let spans = status.read[1] > 0 || model.open_span_count() > 0;
         checks.extend(spans_of(service, spans, &status.info));
+        if !status.info.foreign_subscriber && !status.info.apart {
+            let bound = observed.bound.contains(&status.id);
+            checks.extend(otlp::unjoined(service, &executable(status), spans, bound));
+        }
     }
     if status.info.withheld {
         checks.push(check(
@@ -248,6 +258,9 @@ fn rings(status: &SessionStatus) -> String {
     format!("{workers}, {} KiB in all; {} KiB of files", all >> 10, status.bytes >> 10)
 }
 
+const NO_RUNTIME: &str =
+    "use #[pollscope::main], or build each runtime with pollscope::runtime(&mut builder)";
+
 /// The cheapest steps first.
 const COVER: &str = "\
     add pollscope::http::ServerLayer, which makes tasks of requests; give hyper pollscope::Executor; \
@@ -289,30 +302,29 @@ fn spans_of(service: &str, any: bool, info: &SessionInfo) -> Option<Check> {
 const ADD_LAYER: &str =
     "tracing_subscriber::registry().with(pollscope::layer()).with(tracing_subscriber::fmt::layer()).init()";
 
-/// Whether its executable names files and lines inside stacks.
-fn line_tables(service: &str, status: &SessionStatus) -> Option<Check> {
+/// The file that a service runs, or ran.
+fn executable(status: &SessionStatus) -> PathBuf {
     let running = PathBuf::from(format!("/proc/{}/exe", status.info.pid));
-    let path = match status.state {
+    match status.state {
         State::Live if running.exists() => running,
         _ => PathBuf::from(&*status.info.exe),
-    };
+    }
+}
+
+/// Whether its executable names files and lines inside stacks.
+fn line_tables(service: &str, status: &SessionStatus) -> Option<Check> {
     let exe = &status.info.exe;
-    Some(match has_line_tables(&path)? {
-        true => check(Level::Ok, format!("{service}: {exe} has line tables"), None),
-        false => check(
+    Some(match debug_info::lines(&executable(status), Path::new(&**exe))? {
+        Lines::Within => check(Level::Ok, format!("{service}: {exe} has line tables"), None),
+        Lines::In(file) => {
+            check(Level::Ok, format!("{service}: {exe} has line tables in {}", file.display()), None)
+        }
+        Lines::Nowhere => check(
             Level::Warn,
             format!("{service}: {exe} has no line tables: stacks would name functions without file and line"),
             Some("set `debug = 1` in [profile.release]; spawn locations and spans need none"),
         ),
     })
-}
-
-/// `None`: the file is gone, or is none that this machine could run.
-fn has_line_tables(path: &Path) -> Option<bool> {
-    use object::{Object, ObjectSection};
-    let cache = object::ReadCache::new(std::fs::File::open(path).ok()?);
-    let file = object::File::parse(&cache).ok()?;
-    Some(file.section_by_name(".debug_line").is_some_and(|section| section.size() > 0))
 }
 
 async fn backends(arguments: &DoctorArgs) -> Vec<Check> {

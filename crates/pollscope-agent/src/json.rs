@@ -1,13 +1,13 @@
 //! The views as JSON: plain objects, times in nanoseconds since the Unix epoch, lengths in nanoseconds.
 
-use crate::observe::{Observed, vanished};
+use crate::observe::{Observed, now, vanished};
 use pollscope_collect::{SessionStatus, State};
 use pollscope_model::Session;
 use pollscope_model::event::{Attribute, SessionEnd, SpanSource, Status, Value};
 use pollscope_model::session::Coverage;
 use pollscope_model::tasks::Doing;
 use pollscope_model::traces::{TraceSpan, TraceTree};
-use pollscope_model::view::TaskRow;
+use pollscope_model::view::{PollNow, TaskRow};
 use serde_json::{Map, Value as Json, json};
 
 /// How a session stands, in one word.
@@ -15,6 +15,7 @@ pub fn state(state: State) -> &'static str {
     match state {
         State::Live => "live",
         State::Over(SessionEnd::Closed) => "closed",
+        State::Over(SessionEnd::Panicked) => "panicked",
         State::Over(SessionEnd::Exited) => "exited",
         State::Over(SessionEnd::Died) => "died",
         State::Over(SessionEnd::Detached) => "detached",
@@ -45,6 +46,17 @@ fn coverage(of: &Coverage) -> Json {
     })
 }
 
+fn poll(of: &PollNow) -> Json {
+    json!({
+        "thread": &*of.thread,
+        "os_id": of.os_id,
+        "task": of.task.0,
+        "name": of.label.as_deref(),
+        "since": of.since.0,
+        "length": of.length.0,
+    })
+}
+
 fn session(observed: &Observed, status: &SessionStatus) -> Json {
     let model = observed.model.session(status.id);
     let classes = |counts: [u64; 3]| json!({"polls": counts[0], "span_ends": counts[1], "others": counts[2]});
@@ -61,6 +73,7 @@ fn session(observed: &Observed, status: &SessionStatus) -> Json {
         "refused": status.refused.iter().map(|(name, n)| ((*name).to_owned(), json!(n))).collect::<Map<_, _>>(),
         "coverage": model.map_or_else(Vec::new, |model| model.coverage().iter().map(coverage).collect()),
         "live": model.map_or(0, Session::live_tasks),
+        "polling": model.map_or_else(Vec::new, |model| model.polls_now(now()).iter().map(poll).collect()),
         "vanished": model.map_or(0, vanished),
         "bytes": status.bytes,
         "worker_ring_bytes": status.worker_ring_bytes,
@@ -87,6 +100,7 @@ pub fn task(row: &TaskRow) -> Json {
         "name": row.name.as_deref(),
         "state": state,
         "since": since,
+        "thread": row.thread.as_deref(),
         "location": row.location.to_string(),
         "future": &*row.future,
         "size": row.size,

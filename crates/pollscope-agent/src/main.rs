@@ -1,49 +1,13 @@
-//! The binary `pollscope`: follows instrumented services from outside, shows and exports what they do.
+//! The binary `pollscope`; all of it stands in the library beside it.
 #![forbid(unsafe_code)]
 
-mod agent;
-mod cli;
-mod counts;
-#[cfg(feature = "demo")]
-mod demo;
-mod doctor;
-mod journal;
-mod json;
-mod observe;
-mod outlet;
-mod run;
-mod server;
-mod settings;
-mod show;
-mod table;
-mod throttle;
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+fn main() -> std::process::ExitCode {
+    pollscope_agent::main()
+}
 
-use clap::Parser;
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
-    // A service of the demo brings a runtime of its own.
-    #[cfg(feature = "demo")]
-    if let Some(service) = cli.demo_service() {
-        return match demo::service(service) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                show::say(format_args!("demo: {error:#}"));
-                ExitCode::FAILURE
-            }
-        };
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => return cli.without_runtime(&error),
-    };
-    match runtime.block_on(cli.run()) {
-        Ok(code) => code,
-        Err(error) => {
-            show::say(format_args!("{error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+fn main() -> std::process::ExitCode {
+    eprintln!("pollscope: sessions are read on Linux and macOS");
+    std::process::ExitCode::FAILURE
 }

@@ -7,6 +7,7 @@ use pollscope_collect::{Collector, Notice, Options, SessionStatus, Start};
 use pollscope_model::traces::{TraceLimits, Traces};
 use pollscope_model::view::{TaskFilter, TaskSort};
 use pollscope_model::{Limits, Model, Session, SessionId, UnixNanos};
+use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ pub struct Observed {
     pub model: Model,
     pub traces: Traces,
     pub refused: Vec<(PathBuf, String)>,
+    /// Sessions with spans under the ids of an OpenTelemetry layer.
+    pub bound: HashSet<SessionId>,
 }
 
 impl Observed {
@@ -42,6 +45,7 @@ impl Observed {
             model: Model::new(Limits::default()),
             traces: Traces::new(TraceLimits::default()),
             refused: Vec::new(),
+            bound: HashSet::new(),
         }
     }
 
@@ -88,6 +92,9 @@ impl Observed {
     fn keep_traces(&mut self) {
         for span in self.model.take_finished(usize::MAX) {
             let service: Arc<str> = service_of(&self.model, span.session);
+            if span.ids.foreign {
+                self.bound.insert(span.session);
+            }
             self.traces.add(&service, &span);
         }
     }

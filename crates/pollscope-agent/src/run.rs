@@ -1,18 +1,19 @@
 //! `pollscope run -- CMD`: an agent and a command together. The command is what counts: its exit code is ours,
 //! its signals are passed on, and a failing agent does not stop it.
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Says};
 use crate::cli::RunArgs;
 use crate::settings::Settings;
 use crate::show;
 use anyhow::{Context, Result};
+use rustix::process::{Pid, WaitOptions, wait};
 use std::ffi::OsStr;
 use std::future::poll_fn;
 use std::io::{ErrorKind, IsTerminal};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{ExitCode, ExitStatus};
+use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::task::Poll;
-use tokio::process::{Child, Command};
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -20,6 +21,9 @@ use tokio::sync::mpsc;
 const NOT_FOUND: u8 = 127;
 /// The shell's code for one that cannot be run.
 const NO_PROGRAM: u8 = 126;
+
+/// Time between two looks at the command, where its end is not told.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What is passed on.
 const PASSED: [fn() -> SignalKind; 6] = [
@@ -35,12 +39,14 @@ const PASSED: [fn() -> SignalKind; 6] = [
 pub async fn main(arguments: RunArgs) -> Result<ExitCode> {
     let (program, rest) = arguments.command.split_first().context("no command is named")?;
     let mut passed = Passed::new(&PASSED);
+    // Before there is a child: no end may be missed.
+    let children = Passed::listen(SignalKind::child());
     let mut child = match Command::new(program).args(rest).spawn() {
-        Ok(child) => child,
+        Ok(child) => Running { child, children },
         Err(error) => return Ok(not_started(program, &error)),
     };
     let started = Settings::resolve(&arguments.agent).and_then(|settings| {
-        let agent = Agent::start(&arguments.agent, &settings, true)?;
+        let agent = Agent::start(&arguments.agent, &settings, Says::Export)?;
         Ok((agent, settings))
     });
     let (mut agent, settings) = match started {
@@ -84,6 +90,32 @@ fn code(status: ExitStatus) -> ExitCode {
     ExitCode::from(code as u8)
 }
 
+/// The command, until it has ended.
+struct Running {
+    child: Child,
+    /// Tells that some child has ended; `None`: we cannot be told.
+    children: Option<Signal>,
+}
+
+impl Running {
+    /// Waits for the command. Whatever else ends meanwhile is reaped: a pid 1, or a subreaper, is given the orphans of
+    /// its descendants.
+    async fn wait(&mut self) -> std::io::Result<ExitStatus> {
+        let pid = Pid::from_child(&self.child);
+        loop {
+            while let Some((ended, status)) = wait(WaitOptions::NOHANG)? {
+                if ended == pid {
+                    return Ok(ExitStatus::from_raw(status.as_raw()));
+                }
+            }
+            match &mut self.children {
+                Some(children) => drop(children.recv().await),
+                None => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+}
+
 /// Signals that are passed on to the command. One typed at the terminal reaches it anyway, as one of the
 /// foreground's processes: we only must not end before it.
 struct Passed(Vec<(SignalKind, Signal)>);
@@ -91,15 +123,14 @@ struct Passed(Vec<(SignalKind, Signal)>);
 impl Passed {
     /// One that cannot be listened for is not passed on; the command runs all the same.
     fn new(kinds: &[fn() -> SignalKind]) -> Passed {
-        let listen = |kind: &fn() -> SignalKind| {
-            let kind = kind();
-            let number = kind.as_raw_value();
-            signal(kind)
-                .inspect_err(|error| show::say(format_args!("signal {number} is not passed on: {error}")))
-                .ok()
-                .map(|signal| (kind, signal))
-        };
+        let listen = |kind: &fn() -> SignalKind| Some((kind(), Passed::listen(kind())?));
         Passed(kinds.iter().filter_map(listen).collect())
+    }
+
+    fn listen(kind: SignalKind) -> Option<Signal> {
+        let number = kind.as_raw_value();
+        let said = |error: &std::io::Error| show::say(format_args!("signal {number} is not heard: {error}"));
+        signal(kind).inspect_err(said).ok()
     }
 
     async fn next(&mut self) -> SignalKind {
@@ -114,8 +145,8 @@ impl Passed {
         .await
     }
 
-    async fn wait(&mut self, child: &mut Child) -> Result<ExitStatus> {
-        let pid = child.id();
+    async fn wait(&mut self, child: &mut Running) -> Result<ExitStatus> {
+        let pid = Pid::from_child(&child.child);
         let typed = |kind| [SignalKind::interrupt(), SignalKind::quit()].contains(&kind);
         loop {
             let kind = tokio::select! {
@@ -125,9 +156,8 @@ impl Passed {
             if typed(kind) && std::io::stdin().is_terminal() {
                 continue;
             }
-            let pid = pid.and_then(|pid| rustix::process::Pid::from_raw(pid as i32));
             let signal = rustix::process::Signal::from_named_raw(kind.as_raw_value());
-            if let (Some(pid), Some(signal)) = (pid, signal) {
+            if let Some(signal) = signal {
                 let _ = rustix::process::kill_process(pid, signal);
             }
         }

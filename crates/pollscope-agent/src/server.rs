@@ -31,12 +31,19 @@ fn prometheus(readings: &[Reading]) -> String {
         }
         let kind = if reading.counter { "counter" } else { "gauge" };
         let _ = writeln!(page, "# HELP {name} {}\n# TYPE {name} {kind}", reading.help);
-        for (label, value) in &reading.values {
-            let label = label.map(|(key, value)| format!("{{{key}=\"{value}\"}}")).unwrap_or_default();
-            let _ = writeln!(page, "{name}{label} {value}");
+        for (labels, value) in &reading.values {
+            let labels: Vec<String> =
+                labels.iter().map(|(key, value)| format!("{key}=\"{}\"", escaped(value))).collect();
+            let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+            let _ = writeln!(page, "{name}{labels} {value}");
         }
     }
     page
+}
+
+/// A label's value: services name themselves as they like.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn answer(method: &Method, path: &str, counts: &Counts) -> (StatusCode, &'static str, String) {

@@ -24,6 +24,7 @@ struct AgentFile {
     listen: Option<String>,
     grace_seconds: Option<f64>,
     keep_dead_seconds: Option<f64>,
+    keep_dead_mib: Option<u64>,
     max_spans_per_second: Option<NonZeroU32>,
     events: Option<Events>,
     own_telemetry: bool,
@@ -48,6 +49,8 @@ pub struct Settings {
     pub grace: Duration,
     /// How long dead sessions are kept.
     pub keep_dead: Duration,
+    /// Bytes of dead sessions that are kept.
+    pub keep_dead_bytes: u64,
     /// Spans exported a second at most; `None`: all.
     pub max_spans_per_second: Option<NonZeroU32>,
     /// Whether the agent's own spans and metrics are exported too.
@@ -132,6 +135,11 @@ impl Settings {
             listen: (listen != "off").then_some(listen),
             grace: seconds(arguments.grace.or(file.agent.grace_seconds), 5.0, "grace")?,
             keep_dead: seconds(arguments.keep_dead.or(file.agent.keep_dead_seconds), 3600.0, "keep-dead")?,
+            keep_dead_bytes: arguments
+                .keep_dead_mib
+                .or(file.agent.keep_dead_mib)
+                .unwrap_or(256)
+                .saturating_mul(1 << 20),
             max_spans_per_second: arguments.max_spans_per_second.or(file.agent.max_spans_per_second),
             own_telemetry: arguments.own_telemetry || file.agent.own_telemetry,
         })

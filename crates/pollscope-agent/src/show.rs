@@ -5,12 +5,12 @@ use crate::json;
 use crate::observe::{Observed, now, vanished};
 use crate::table::{Column, table};
 use anyhow::{Result, bail};
-use pollscope_collect::SessionStatus;
-use pollscope_model::Nanos;
+use pollscope_collect::{SessionStatus, State};
 use pollscope_model::render::{Style, render_trace};
 use pollscope_model::text::{clean, fit};
 use pollscope_model::traces::{TraceQuery, TraceTree};
 use pollscope_model::view::{TaskList, TaskRow};
+use pollscope_model::{Nanos, Session};
 use std::io::{IsTerminal, Write, stdout};
 use std::process::ExitCode;
 
@@ -79,17 +79,36 @@ pub fn print(text: &str) -> Result<()> {
     }
 }
 
-/// What stands below a table: tasks that are not recorded, and records that were lost.
+/// Of a session that is over: when that was, and what its threads were in the middle of.
+fn last_moment(session: &Session) -> Vec<String> {
+    let Some((how, at)) = session.ended() else { return Vec::new() };
+    let service = session.info().service();
+    let ago = now().since(at);
+    let (pid, how) = (session.info().pid, json::state(State::Over(how)));
+    let mut said = vec![format!("{service} (pid {pid}) {how} {ago} ago; this is how it stood then")];
+    said.extend(session.polls_now(now()).into_iter().map(|poll| {
+        let task = poll.label.map_or_else(|| format!("task {}", poll.task.0), |label| format!("`{label}`"));
+        format!(
+            "{service}: thread {} ({}) was {} into a poll of {task}",
+            poll.thread, poll.os_id, poll.length
+        )
+    }));
+    said
+}
+
+/// What stands below a table: how a session that is over stood, coverage, tasks that are not recorded, and records that were lost.
 fn notes(observed: &Observed) -> Vec<String> {
     let mut notes = Vec::new();
     for session in observed.model.sessions() {
         let service = session.info().service();
-        for coverage in session.coverage() {
-            let Some(alive) = coverage.alive.filter(|alive| *alive > coverage.recorded) else { continue };
-            notes.push(format!(
-                "{service}: {} of {alive} tasks on runtime {} are recorded; the rest is spawned without pollscope",
-                coverage.recorded, coverage.runtime
-            ));
+        notes.extend(last_moment(session));
+        let all = session.coverage();
+        if all.is_empty() {
+            notes.push(format!("{service}: no runtime has said how many tasks are alive"));
+        }
+        for coverage in all {
+            let rest = if coverage.unseen() > 0 { "; the rest is spawned without pollscope" } else { "" };
+            notes.push(format!("{service}: {coverage}{rest}"));
         }
         let vanished = vanished(session);
         if vanished > 0 {
@@ -189,12 +208,13 @@ pub fn tasks(observed: &Observed, list: &TaskList, height: Option<usize>) -> Str
     text + &lines(notes)
 }
 
-const SESSIONS: [Column; 9] = [
+const SESSIONS: [Column; 10] = [
     Column::name("SERVICE", 8, usize::MAX),
     Column::number("PID"),
     Column::words("STATE"),
     Column::number("AGE").goes(2),
     Column::number("TASKS"),
+    Column::number("COVERED").goes(4),
     Column::number("RECORDS").goes(1),
     Column::number("LOST"),
     Column::number("SIZE").goes(3),
@@ -226,13 +246,16 @@ fn sessions_table(observed: &Observed, all: &[SessionStatus]) -> String {
         .map(|status| {
             let lost: u64 = status.lost.iter().sum();
             let total = lost + status.read.iter().sum::<u64>();
-            let tasks = observed.model.session(status.id).map_or(0, |session| session.live_tasks());
+            let session = observed.model.session(status.id);
+            let tasks = session.map_or(0, |session| session.live_tasks());
+            let covered = session.and_then(covered);
             vec![
                 status.info.service().to_owned(),
                 status.info.pid.to_string(),
                 json::state(status.state).to_owned(),
                 now.since(status.info.started).to_string(),
                 tasks.to_string(),
+                covered.unwrap_or_else(|| "?".to_owned()),
                 total.to_string(),
                 lost.to_string(),
                 format!("{:.1} MiB", status.bytes as f64 / (1 << 20) as f64),
@@ -241,6 +264,15 @@ fn sessions_table(observed: &Observed, all: &[SessionStatus]) -> String {
         })
         .collect();
     table(&SESSIONS, &rows, room()) + &lines(refused(observed))
+}
+
+/// Tasks recorded of tasks alive on its runtimes; `None`: none has said how many are.
+fn covered(session: &Session) -> Option<String> {
+    let all = session.coverage();
+    let told: Vec<_> = all.iter().filter_map(|one| Some((one.recorded, one.alive?))).collect();
+    let sum = |(r, a): (u64, u64), (recorded, alive): &(u64, u64)| (r + recorded, a + *alive.max(recorded));
+    let (recorded, alive) = told.iter().fold((0, 0), sum);
+    (!told.is_empty()).then(|| format!("{recorded} of {alive}"))
 }
 
 /// `pollscope traces`.

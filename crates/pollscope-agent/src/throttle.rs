@@ -1,5 +1,6 @@
 //! `--max-spans-per-second`: which traces leave when there are too many. Whole traces go, by the random bits of
-//! their ids: agents that drop alike agree on which, and one that drops less keeps all that the others keep.
+//! their ids: agents that drop alike agree on which, and one that drops less keeps all that the others keep. Events that
+//! leave as log records stay: a log is no part of a trace, and is looked for when a trace is missing.
 //!
 //! The threshold follows the spans offered, each second anew; within a second it only rises. A trace that is
 //! decided stays so while its spans come, and for three minutes after the last; with very many traces, shorter.

@@ -35,8 +35,8 @@ fn full_name(short: &str) -> String {
     if short.starts_with("pollscope") { short.to_owned() } else { format!("pollscope-{short}") }
 }
 
-/// What the crates of `crates/` import from one another, tests apart.
-fn built() -> Imports {
+/// The workspace's packages, as cargo tells them.
+fn packages() -> Vec<serde_json::Value> {
     let cargo = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--format-version", "1"])
         .current_dir(root())
@@ -44,11 +44,21 @@ fn built() -> Imports {
         .unwrap();
     assert!(cargo.status.success(), "{}", String::from_utf8_lossy(&cargo.stderr));
     let metadata: serde_json::Value = serde_json::from_slice(&cargo.stdout).unwrap();
-    let packages = metadata["packages"].as_array().unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+/// The folder of a package, below the root.
+fn folder(package: &serde_json::Value) -> String {
+    let manifest = Path::new(package["manifest_path"].as_str().unwrap());
+    manifest.parent().unwrap().strip_prefix(root()).unwrap().to_str().unwrap().to_owned()
+}
+
+/// What the crates of `crates/` import from one another, tests apart.
+fn built() -> Imports {
     let name = |package: &serde_json::Value| package["name"].as_str().unwrap().to_owned();
-    packages
+    packages()
         .iter()
-        .filter(|package| name(package).starts_with("pollscope"))
+        .filter(|package| folder(package).starts_with("crates/"))
         .map(|package| {
             let imports = package["dependencies"].as_array().unwrap().iter();
             let imports = imports.filter(|import| import["kind"].as_str() != Some("dev")).map(name);
@@ -157,13 +167,47 @@ fn a_service_gets_as_many_crates_as_the_readme_says() {
     }
 }
 
+/// The packages that may be published: eight of them.
+fn published() -> Vec<serde_json::Value> {
+    let may = |package: &serde_json::Value| package["publish"].is_null();
+    let all: Vec<_> = packages().into_iter().filter(may).collect();
+    assert_eq!(all.len(), 8);
+    all
+}
+
 #[test]
 fn what_is_published_has_its_licenses_with_it() {
-    for name in built().keys().filter(|name| *name != "pollscope-testkit") {
+    for package in published() {
+        let folder = folder(&package);
+        assert_eq!(package["license"], "MIT OR Apache-2.0", "{folder}");
         for license in ["LICENSE-APACHE", "LICENSE-MIT"] {
-            let own = std::fs::read(root().join("crates").join(name).join(license));
-            let own = own.unwrap_or_else(|error| panic!("{license} of {name}: {error}"));
-            assert!(own == std::fs::read(root().join(license)).unwrap(), "{license} of {name}");
+            let own = std::fs::read(root().join(&folder).join(license));
+            let own = own.unwrap_or_else(|error| panic!("{license} of {folder}: {error}"));
+            assert!(own == std::fs::read(root().join(license)).unwrap(), "{license} of {folder}");
+        }
+    }
+}
+
+/// What a registry asks of a package, and shows of it; tests are not built from there.
+#[test]
+fn what_is_published_can_be() {
+    let published = published();
+    let names: BTreeSet<&str> = published.iter().map(|package| package["name"].as_str().unwrap()).collect();
+    for package in &published {
+        let folder = folder(package);
+        for key in ["description", "repository", "rust_version"] {
+            assert!(package[key].as_str().is_some_and(|text| !text.is_empty()), "{folder} has no {key}");
+        }
+        let readme = package["readme"].as_str().unwrap_or_else(|| panic!("{folder} has no readme"));
+        assert!(root().join(&folder).join(readme).exists(), "{folder}: {readme}");
+        for key in ["keywords", "categories"] {
+            assert!((1..=5).contains(&package[key].as_array().unwrap().len()), "{key} of {folder}");
+        }
+        let imports = package["dependencies"].as_array().unwrap().iter();
+        for import in imports.filter(|import| !import["path"].is_null() && import["kind"] != "dev") {
+            let name = import["name"].as_str().unwrap();
+            assert!(names.contains(name), "{folder} needs {name}, which is not published");
+            assert_ne!(import["req"], "*", "{folder} needs {name} of some version");
         }
     }
 }

@@ -5,10 +5,9 @@ use crate::watch::ThreadNow;
 use pollscope_model::event::{Event, SessionEnd, SessionId, SessionInfo};
 use pollscope_wire::reader::remove;
 use pollscope_wire::{place, sys};
-use rustix::fs::{FlockOperation, flock};
 use std::collections::{HashMap, HashSet};
+use std::fs::TryLockError;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -379,18 +378,35 @@ impl Collector {
             return Ok(Claim::Exporter);
         }
         let control = followed.files.control();
-        match flock(control, FlockOperation::NonBlockingLockExclusive) {
+        match control.try_lock() {
             Ok(()) => {
                 self.claimed.insert(id);
                 Ok(Claim::Exporter)
             }
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(Claim::HeldBy(holder(control.metadata()?.ino()))),
-            Err(error) => Err(error.into()),
+            Err(TryLockError::WouldBlock) => Ok(Claim::HeldBy(holder(sys::inode(&control.metadata()?)))),
+            Err(TryLockError::Error(error)) => Err(error),
         }
     }
 
-    /// Removes a session that is over; says whether it is gone. A live one is never touched.
+    /// Removes a session that is over; says whether it is gone. A live one is never touched, nor one that another
+    /// process exports.
     pub fn remove(&mut self, id: SessionId) -> bool {
+        let ours = self.claimed.contains(&id);
+        if !ours && self.claim(id).ok() != Some(Claim::Exporter) {
+            return false;
+        }
+        let removed = self.remove_claimed(id);
+        if !removed
+            && !ours
+            && self.claimed.remove(&id)
+            && let Some(followed) = self.sessions.get(&id)
+        {
+            let _ = followed.files.control().unlock();
+        }
+        removed
+    }
+
+    fn remove_claimed(&mut self, id: SessionId) -> bool {
         let Some(followed) = self.sessions.get_mut(&id) else { return false };
         // Closed or exited by its word, but its process may still run: its lock says.
         let over = matches!(followed.state, State::Over(_));
@@ -439,5 +455,5 @@ fn remove_stale(path: &Path) {
 
 fn bytes_of(dir: &Path) -> u64 {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.filter_map(|entry| Some(entry.metadata().ok()?.blocks() * 512)).sum()
+    entries.filter_map(|entry| Some(sys::bytes_taken(&entry.metadata().ok()?))).sum()
 }

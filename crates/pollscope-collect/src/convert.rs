@@ -268,10 +268,10 @@ impl Converter<'_> {
                 to: local(to),
                 remote: (ids.trace != 0 && ids.span != 0).then_some((TraceId(ids.trace), SpanId(ids.span))),
             }),
-            Record::Event { span, callsite, attributes, dropped } => {
+            Record::Event { span, callsite, attributes, dropped, beyond } => {
                 let at = self.line.time(tick);
                 let callsite = self.names.callsite(self.files, callsite, 0);
-                open.begin_event(span, at, callsite, attributes, dropped, sink);
+                open.begin_event(span, at, callsite, attributes, (dropped, beyond), sink);
                 None
             }
             Record::Text { span, key, length, stored, part, of_event } => {

@@ -32,13 +32,14 @@ impl Exported {
             Event::SpanIds(span, ids) if self.spans.contains(&span) => {
                 sink(Event::SpanIds(span, unsampled(ids)));
             }
-            Event::SpanEvent { span, at, callsite, attributes, dropped_attributes, exported: _ } => {
+            Event::SpanEvent { span, at, callsite, attributes, dropped_attributes, beyond, exported: _ } => {
                 sink(Event::SpanEvent {
                     span,
                     at,
                     callsite,
                     attributes,
                     dropped_attributes,
+                    beyond,
                     exported: before,
                 });
             }

@@ -104,7 +104,8 @@ impl Names {
             return Arc::default();
         }
         let name = self.string(files, w[words::NAME] as u32);
-        if self.runtimes.len() < KEPT {
+        // While a runtime is being built it has no name yet.
+        if !name.is_empty() && self.runtimes.len() < KEPT {
             self.runtimes.insert(number, name.clone());
         }
         name

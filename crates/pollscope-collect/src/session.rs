@@ -8,7 +8,8 @@ use crate::names::Names;
 use crate::text::Open;
 use crate::watch::{ThreadNow, is_mapped, thread_words};
 use pollscope_model::event::{
-    Class, Event, LocalSpanId, SessionEnd, SessionId, SessionInfo, TaskId, TaskState, ThreadId, Value,
+    Class, Event, LocalSpanId, SessionEnd, SessionId, SessionInfo, SpanState, TaskId, TaskState, ThreadId,
+    Value,
 };
 use pollscope_model::{Nanos, UnixNanos};
 use pollscope_wire::ids::{self, ID_MASK, Who};
@@ -131,6 +132,17 @@ pub(crate) struct Passed {
 }
 
 const FOLLOWED: [RingKind; 2] = [RingKind::Span, RingKind::Poll];
+
+/// These rings of all threads, each with a reader at its oldest record.
+fn followed(files: &SessionFiles) -> Vec<(u64, RingKind, RingPlace, RingReader)> {
+    let slots = 0..files.used(Section::Threads).unwrap_or(0);
+    let threads = slots.filter_map(|slot| Some((slot, files.thread(slot).ok()?)));
+    let rings =
+        threads.flat_map(|(slot, thread)| FOLLOWED.map(|which| (slot, which, thread.rings[which as usize])));
+    rings
+        .map(|(slot, which, place)| (slot, which, place, RingReader::new(place.blocks.min(1 << 20))))
+        .collect()
+}
 const CLASSES: [Class; 3] = [Class::Polls, Class::SpanEnds, Class::Others];
 
 impl Followed {
@@ -175,21 +187,15 @@ impl Followed {
 
     /// Measures the slope from the pairs in the blocks of a session from another machine or boot.
     fn learn_clock(&mut self) {
-        let used = self.files.used(Section::Threads).unwrap_or(0);
-        for slot in 0..used {
-            let Ok(thread) = self.files.thread(slot) else { continue };
-            for which in FOLLOWED {
-                let place = thread.rings[which as usize];
-                let mut reader = RingReader::new(place.blocks.min(1 << 20));
-                for _ in 0..CHUNKS_PER_ROUND {
-                    let Ok(mut source) = self.files.ring(slot, which, place) else { break };
-                    let Ok(batch) = reader.read(&mut source, |_, _| ()) else { break };
-                    if let Some((tick, monotonic)) = batch.pair {
-                        self.line.observe(tick, monotonic);
-                    }
-                    if !batch.more {
-                        break;
-                    }
+        for (slot, which, place, mut reader) in followed(&self.files) {
+            for _ in 0..CHUNKS_PER_ROUND {
+                let Ok(mut source) = self.files.ring(slot, which, place) else { break };
+                let Ok(batch) = reader.read(&mut source, |_, _| ()) else { break };
+                if let Some((tick, monotonic)) = batch.pair {
+                    self.line.observe(tick, monotonic);
+                }
+                if !batch.more {
+                    break;
                 }
             }
         }
@@ -225,23 +231,17 @@ impl Followed {
     /// Puts every reader at its ring's head: what stands there is left, and counted as lost.
     pub fn skip_to_heads(&mut self) {
         self.skip = true;
-        let used = self.files.used(Section::Threads).unwrap_or(0);
-        for slot in 0..used {
-            let Ok(thread) = self.files.thread(slot) else { continue };
-            for which in FOLLOWED {
-                let place = thread.rings[which as usize];
-                let mut reader = RingReader::new(place.blocks.min(1 << 20));
-                for _ in 0..1 << 12 {
-                    let Ok(mut source) = self.files.ring(slot, which, place) else { break };
-                    if !reader.read(&mut source, |_, _| ()).is_ok_and(|batch| batch.more) {
-                        break;
-                    }
+        for (slot, which, place, mut reader) in followed(&self.files) {
+            for _ in 0..1 << 12 {
+                let Ok(mut source) = self.files.ring(slot, which, place) else { break };
+                if !reader.read(&mut source, |_, _| ()).is_ok_and(|batch| batch.more) {
+                    break;
                 }
-                let (next, seen) = reader.position();
-                self.resume.rings.push((slot as u32, which as u8, next, seen));
-                for (left, seen) in self.left.iter_mut().zip(seen) {
-                    *left = left.saturating_add(seen);
-                }
+            }
+            let (next, seen) = reader.position();
+            self.resume.rings.push((slot as u32, which as u8, next, seen));
+            for (left, seen) in self.left.iter_mut().zip(seen) {
+                *left = left.saturating_add(seen);
             }
         }
     }
@@ -451,7 +451,7 @@ impl Followed {
     }
 
     fn all_slots(&mut self, found: &mut Found, sink: &mut dyn FnMut(Event)) -> io::Result<()> {
-        let polling = self.polling();
+        let polling = self.polling(sink);
         for place in self.files.chunks()? {
             match place.kind {
                 ChunkKind::Tasks => self.task_slots(&place, &polling, found, sink)?,
@@ -592,10 +592,26 @@ impl Followed {
                 span: w[span::SPAN_ID],
                 parent: w[span::PARENT_ID],
             };
-            let ids = ids_of(w[span::FLAGS] as u16, &ids);
+            let bits = w[span::FLAGS] as u16;
+            let ids = ids_of(bits, &ids);
             let mut converter =
                 Converter { files: &self.files, names: &mut self.names, line: &mut self.line };
-            sink(Event::SpanOpened(converter.span_open(&open, w[span::OPENED], ids)));
+            let open = converter.span_open(&open, w[span::OPENED], ids);
+            let state = SpanState {
+                task: open.task,
+                under_way: bits & record::span::UNDER_WAY != 0,
+                foreign: bits & record::span::FOREIGN != 0,
+                last_exit: (w[span::LAST_EXIT] != 0).then(|| converter.line.time(w[span::LAST_EXIT])),
+                // While it is entered, the tick of that is taken off.
+                busy: converter.line.ticks(u64::try_from(w[span::BUSY] as i64).unwrap_or(0)),
+                scheduled: converter
+                    .line
+                    .ticks(w[span::SCHEDULED_AT_EXIT].saturating_sub(w[span::SCHEDULED_AT_OPEN])),
+                polls: w[span::ENTERED],
+            };
+            let id = open.span;
+            sink(Event::SpanOpened(open));
+            sink(Event::SpanState(id, state));
         }
         Ok(())
     }
@@ -619,14 +635,27 @@ impl Followed {
         }
     }
 
-    /// Tasks being polled now, with the tick at which that poll began.
-    fn polling(&self) -> HashMap<u64, u64> {
+    /// Tasks being polled now, with the tick at which that poll began; tells each thread's.
+    fn polling(&mut self, sink: &mut dyn FnMut(Event)) -> HashMap<u64, u64> {
         let live = self.state == State::Live;
-        // Torn words name no task; those of a dead process stand as they are.
-        let now = thread_words(&self.files)
-            .into_iter()
-            .filter(|(whole, w)| (*whole || !live) && w[words::TASK] != 0);
-        now.map(|(_, w)| (w[words::TASK], w[words::POLL_START])).collect()
+        let mut polling = HashMap::new();
+        for (whole, w) in thread_words(&self.files) {
+            // Torn words name no task; those of a dead process stand as they are.
+            if w[words::WRITER] == 0 || live && !whole {
+                continue;
+            }
+            if !live && w[words::PARK] != 0 {
+                // Its last sign of life may be that it went to sleep.
+                self.line.time(self.header.start_tick.saturating_add(w[words::PARK] >> 8));
+            }
+            let (task, start) = (w[words::TASK] & ID_MASK, w[words::POLL_START]);
+            let now = (task != 0 && start != 0).then(|| (TaskId(task), self.line.time(start)));
+            sink(Event::Polling(ThreadId(w[words::WRITER]), now));
+            if now.is_some() {
+                polling.insert(task, start);
+            }
+        }
+        polling
     }
 
     /// What each thread does now.
@@ -643,6 +672,7 @@ impl Followed {
         }
         let over = |state: u32| match state {
             s if s == WireState::Closed as u32 => SessionEnd::Closed,
+            s if s == WireState::Panicked as u32 => SessionEnd::Panicked,
             s if s == WireState::Exited as u32 => SessionEnd::Exited,
             _ => SessionEnd::Died,
         };
@@ -689,7 +719,7 @@ fn is_same_boot(header: &Header) -> bool {
 fn info(files: &SessionFiles, header: &Header) -> SessionInfo {
     let mut resource = Vec::new();
     let mut exe = String::new();
-    let (mut tracing_layer, mut foreign_subscriber) = (false, false);
+    let (mut tracing_layer, mut foreign_subscriber, mut apart) = (false, false, false);
     let (mut withheld, mut withheld_logs) = (false, false);
     for item in files.info().unwrap_or_default() {
         if !item.resource {
@@ -697,6 +727,7 @@ fn info(files: &SessionFiles, header: &Header) -> SessionInfo {
                 ("exe", InfoValue::Str(path)) => exe = path,
                 ("tracing.layer", InfoValue::Bool(made)) => tracing_layer = made,
                 ("tracing.foreign", InfoValue::Bool(found)) => foreign_subscriber = found,
+                ("tracing.apart", InfoValue::Bool(wanted)) => apart = wanted,
                 ("export.traces", InfoValue::Str(said)) => withheld = said == "false",
                 ("export.logs", InfoValue::Str(said)) => withheld_logs = said == "false",
                 _ => {}
@@ -718,6 +749,7 @@ fn info(files: &SessionFiles, header: &Header) -> SessionInfo {
         exe: exe.into(),
         tracing_layer,
         foreign_subscriber,
+        apart,
         withheld,
         withheld_logs,
         slow_poll: Nanos(header.slow_poll_ns),

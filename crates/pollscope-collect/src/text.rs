@@ -35,6 +35,7 @@ struct OpenEvent {
     attributes: Vec<Attribute>,
     missing: u32,
     dropped: u32,
+    beyond: bool,
 }
 
 fn local(span: u64) -> Option<LocalSpanId> {
@@ -48,12 +49,19 @@ impl Open {
         at: UnixNanos,
         callsite: Arc<Callsite>,
         attributes: u32,
-        dropped: u32,
+        (dropped, beyond): (u32, bool),
         sink: &mut dyn FnMut(Event),
     ) {
         self.finish(sink);
-        self.event =
-            Some(OpenEvent { span, at, callsite, attributes: Vec::new(), missing: attributes, dropped });
+        self.event = Some(OpenEvent {
+            span,
+            at,
+            callsite,
+            attributes: Vec::new(),
+            missing: attributes,
+            dropped,
+            beyond,
+        });
         self.settle(sink);
     }
 
@@ -159,13 +167,14 @@ impl Open {
     pub fn finish(&mut self, sink: &mut dyn FnMut(Event)) {
         self.text = None;
         if let Some(event) = self.event.take() {
-            let OpenEvent { span, at, callsite, attributes, dropped: dropped_attributes, .. } = event;
+            let OpenEvent { span, at, callsite, attributes, dropped: dropped_attributes, beyond, .. } = event;
             sink(Event::SpanEvent {
                 span: local(span),
                 at,
                 callsite,
                 attributes,
                 dropped_attributes,
+                beyond,
                 exported: false,
             });
         }

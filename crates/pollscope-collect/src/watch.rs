@@ -6,7 +6,7 @@ use pollscope_model::event::{LocalSpanId, SessionId, TaskId, ThreadId};
 use pollscope_wire::ids::ID_MASK;
 use pollscope_wire::layout::{Section, words};
 use pollscope_wire::reader::SessionFiles;
-use std::os::unix::fs::MetadataExt;
+use pollscope_wire::sys;
 use std::sync::atomic::{Ordering, fence};
 
 /// One thread as its words show it.
@@ -78,7 +78,7 @@ pub(crate) fn thread_words(files: &SessionFiles) -> Vec<(bool, [u64; words::WORD
 
 /// Whether the process still maps this session's `control`: it lives, though its lock was dropped.
 pub(crate) fn is_mapped(files: &SessionFiles, pid: u32) -> bool {
-    let Ok(inode) = files.control().metadata().map(|meta| meta.ino()) else { return false };
+    let Ok(inode) = files.control().metadata().map(|meta| sys::inode(&meta)) else { return false };
     let Ok(maps) = std::fs::read_to_string(format!("/proc/{pid}/maps")) else { return false };
     maps.lines().any(|line| {
         let mut fields = line.split_ascii_whitespace().skip(4);

@@ -285,6 +285,7 @@ fn a_span_is_told_with_all_its_attributes_events_and_links() {
             at: at(session, opened + 4),
             callsite: site.into(),
             dropped_attributes: 5,
+            beyond: false,
             exported: false,
             attributes: vec![
                 attribute("message", Value::Str("hello".into()), None),
@@ -377,6 +378,8 @@ fn live_tasks_and_open_spans_stand_in_their_slots_after_a_death() {
     );
     assert_eq!(state.last_end, at(session, born + 1_000));
     assert_eq!(state.polling_since, Some(at(session, born + 1_700)));
+    let polling = Event::Polling(ThreadId(1), Some((TaskId(1 << 18), at(session, born + 1_700))));
+    assert!(facts.contains(&polling), "and the thread that was in it");
     assert_eq!(state.woken, Some((at(session, born + 1_500), Waker::Thread(ThreadId(1)))));
     let open = facts.iter().find_map(|event| match event {
         Event::SpanOpened(open) => Some(open),

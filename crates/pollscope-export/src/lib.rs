@@ -20,6 +20,10 @@ pub mod stats;
 pub mod tls;
 pub mod to_otlp;
 
+#[cfg(test)]
+#[path = "../tests/support/span.rs"]
+mod test_span;
+
 pub use client::Client;
 pub use config::{Config, Options};
 pub use pipeline::{Batch, Limits, Pipeline, Settled, Settlement};

@@ -30,6 +30,9 @@ use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 /// What both signals say that they come from.
 const SCOPE: &str = "pollscope";
 
+/// Labels of a value: keys, and what they say.
+pub type Labels = Vec<(&'static str, Arc<str>)>;
+
 /// A counter or gauge, as it stands.
 #[derive(Clone, Debug)]
 pub struct Reading {
@@ -41,8 +44,8 @@ pub struct Reading {
     pub counter: bool,
     /// What it counts.
     pub help: &'static str,
-    /// Its values, each with the label that tells it from the others.
-    pub values: Vec<(Option<(&'static str, &'static str)>, u64)>,
+    /// Its values, each with the labels that tell it from the others.
+    pub values: Vec<(Labels, u64)>,
 }
 
 /// One step of the agent's work.
@@ -140,9 +143,10 @@ fn observe(metrics: &SdkMeterProvider, readings: Arc<dyn Fn() -> Vec<Reading> + 
         let readings = readings.clone();
         let callback = move |observer: &dyn opentelemetry::metrics::AsyncInstrument<u64>| {
             for reading in readings().into_iter().filter(|reading| reading.name == name) {
-                for (label, value) in reading.values {
-                    let label = label.map(|(key, value)| KeyValue::new(key, value));
-                    observer.observe(value, label.as_slice());
+                for (labels, value) in reading.values {
+                    let labels: Vec<KeyValue> =
+                        labels.into_iter().map(|(key, value)| KeyValue::new(key, value)).collect();
+                    observer.observe(value, &labels);
                 }
             }
         };

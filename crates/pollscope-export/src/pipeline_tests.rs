@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::answer::{Answer, SendError};
+use crate::test_span;
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use pollscope_model::event::{Callsite, SpanId, SpanIds, SpanSource, Status, TraceId, Value};
-use pollscope_model::span::{SpanEvent, SpanKind};
-use pollscope_model::time::Nanos;
+use pollscope_model::event::Value;
+use pollscope_model::span::SpanEvent;
 use prost::Message;
 use std::collections::VecDeque;
 
@@ -74,43 +74,7 @@ fn span_ids(payload: &Bytes) -> Vec<u64> {
 }
 
 fn finished(id: u64) -> FinishedSpan {
-    FinishedSpan {
-        session: SHOP,
-        ids: SpanIds {
-            trace: TraceId(9),
-            span: SpanId(id),
-            parent: None,
-            parent_remote: false,
-            sampled: true,
-            foreign: false,
-        },
-        name: "work".into(),
-        kind: SpanKind::Internal,
-        source: SpanSource::Code,
-        callsite: Arc::new(Callsite::default()),
-        start: UnixNanos(1),
-        end: UnixNanos(2),
-        status: Status::Unset,
-        status_message: None,
-        busy: Nanos(1),
-        scheduled: Nanos(0),
-        idle: Nanos(0),
-        polls: 1,
-        estimated: false,
-        task: None,
-        held: Nanos(0),
-        cancelled: false,
-        detached: false,
-        unfinished: false,
-        incomplete: false,
-        thread: (0, "".into()),
-        attributes: vec![],
-        dropped_attributes: 0,
-        dropped_events: 0,
-        dropped_links: 0,
-        events: vec![],
-        links: vec![],
-    }
+    test_span::finished(SHOP, id, "work")
 }
 
 fn spans(ids: std::ops::RangeInclusive<u64>) -> Vec<FinishedSpan> {

@@ -1,6 +1,7 @@
 //! Finished spans as OTLP messages.
 
 use super::*;
+use crate::test_span;
 use pollscope_model::event::{Callsite, SpanId, SpanIds, TaskId, TraceId};
 use pollscope_model::span::Log;
 use pollscope_model::time::{Nanos, UnixNanos};
@@ -9,42 +10,20 @@ use std::sync::Arc;
 
 /// A span of `shop::orders::place`, 100 µs long: 20 running, 30 scheduled, 50 idle.
 fn place() -> FinishedSpan {
+    let mut span = test_span::finished(SessionId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef), 0xbb, "place");
+    span.ids.trace = TraceId(0xaa);
+    span.ids.parent = Some(SpanId(0xcc));
     FinishedSpan {
-        session: SessionId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef),
-        ids: SpanIds {
-            trace: TraceId(0xaa),
-            span: SpanId(0xbb),
-            parent: Some(SpanId(0xcc)),
-            parent_remote: false,
-            sampled: true,
-            foreign: false,
-        },
-        name: "place".into(),
-        kind: SpanKind::Internal,
-        source: SpanSource::Code,
         callsite: callsite("place", 9),
         start: UnixNanos(1_000_000),
         end: UnixNanos(1_100_000),
-        status: Status::Unset,
-        status_message: None,
         busy: Nanos(20_000),
         scheduled: Nanos(30_000),
         idle: Nanos(50_000),
         polls: 3,
-        estimated: false,
         task: Some(TaskId(7)),
-        held: Nanos(0),
-        cancelled: false,
-        detached: false,
-        unfinished: false,
-        incomplete: false,
         thread: (42, "worker-1".into()),
-        attributes: vec![],
-        dropped_attributes: 0,
-        dropped_events: 0,
-        dropped_links: 0,
-        events: vec![],
-        links: vec![],
+        ..span
     }
 }
 

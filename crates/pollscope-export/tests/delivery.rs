@@ -1,62 +1,22 @@
 //! The whole way over the network: a pipeline, a real client, and a backend that stops and starts again.
 
+#[path = "support/span.rs"]
+mod span;
 mod support;
 
 use pollscope_export::pipeline::{Limits, Pipeline};
 use pollscope_export::{Client, Signal, backoff::Backoff};
 use pollscope_model::SessionId;
-use pollscope_model::event::{Callsite, SessionInfo, SpanId, SpanIds, SpanSource, Status, TraceId, Value};
-use pollscope_model::span::{FinishedSpan, SpanKind};
-use pollscope_model::time::{Nanos, UnixNanos};
+use pollscope_model::event::{SessionInfo, Value};
+use pollscope_model::span::FinishedSpan;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 use support::{Port, Receiver};
 
 const SHOP: SessionId = SessionId(7);
 
-fn named(name: String) -> FinishedSpan {
-    FinishedSpan {
-        session: SHOP,
-        ids: SpanIds {
-            trace: TraceId(9),
-            span: SpanId(1),
-            parent: None,
-            parent_remote: false,
-            sampled: true,
-            foreign: false,
-        },
-        name: name.into(),
-        kind: SpanKind::Internal,
-        source: SpanSource::Code,
-        callsite: Arc::new(Callsite::default()),
-        start: UnixNanos(1),
-        end: UnixNanos(2),
-        status: Status::Unset,
-        status_message: None,
-        busy: Nanos(1),
-        scheduled: Nanos(0),
-        idle: Nanos(0),
-        polls: 1,
-        estimated: false,
-        task: None,
-        held: Nanos(0),
-        cancelled: false,
-        detached: false,
-        unfinished: false,
-        incomplete: false,
-        thread: (0, "".into()),
-        attributes: vec![],
-        dropped_attributes: 0,
-        dropped_events: 0,
-        dropped_links: 0,
-        events: vec![],
-        links: vec![],
-    }
-}
-
 fn batch_of(prefix: &str) -> Vec<FinishedSpan> {
-    (0..20).map(|n| named(format!("{prefix}-{n}"))).collect()
+    (0..20).map(|n| span::finished(SHOP, 1, &format!("{prefix}-{n}"))).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,7 +12,7 @@ fn readings() -> Vec<Reading> {
         unit: "{round}",
         counter: true,
         help: "Rounds.",
-        values: vec![(None, 7)],
+        values: vec![(Vec::new(), 7)],
     }]
 }
 

@@ -5,7 +5,7 @@ use quote::{ToTokens, quote};
 use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Error, Expr, ExprLit, ItemFn, Lit, MetaNameValue, Path, Result, Token};
+use syn::{AttrStyle, Error, Expr, ExprLit, ItemFn, Lit, MetaNameValue, Path, Result, Token};
 
 const KNOWN: &str =
     "`flavor`, `worker_threads`, `start_paused`, `unhandled_panic`, `name`, `crate` and `service` are known";
@@ -44,10 +44,13 @@ pub fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> 
     }
     let ItemFn { attrs, vis, mut sig, block } = function;
     sig.asyncness = None;
+    let (inner, outer): (Vec<_>, Vec<_>) =
+        attrs.into_iter().partition(|attribute| matches!(attribute.style, AttrStyle::Inner(_)));
     let (run, builder, service) = (arguments.run(), arguments.builder(), arguments.service());
     Ok(quote! {
-        #(#attrs)*
+        #(#outer)*
         #vis #sig {
+            #(#inner)*
             let body = async #block;
             #[allow(clippy::expect_used, clippy::diverging_sub_expression, clippy::needless_return)]
             {

@@ -106,6 +106,14 @@ fn functions_that_cannot_be_main() {
 }
 
 #[test]
+fn attributes_within_mains_body_stay_there() {
+    let item = "#[outer] async fn main() { #![inner] }".parse().expect("tokens");
+    let tokens = crate::main_fn::expand(TokenStream::new(), item).expect("it is taken");
+    let text = tokens.to_string().replace(' ', "");
+    assert!(text.starts_with("#[outer]fnmain(){#![inner]letbody="), "{text}");
+}
+
+#[test]
 fn arguments_of_tokios_main_become_calls_of_its_builder() {
     let expand = |arguments: &str| {
         let item = "async fn main() {}".parse().expect("tokens");

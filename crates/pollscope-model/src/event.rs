@@ -189,6 +189,8 @@ pub struct SessionInfo {
     pub tracing_layer: bool,
     /// Whether its global `tracing` subscriber lacks our layer.
     pub foreign_subscriber: bool,
+    /// Whether it wants spans apart from those of an OpenTelemetry layer.
+    pub apart: bool,
     /// Whether the service wants none of its spans exported.
     pub withheld: bool,
     /// Whether it wants none of its events exported as log records.
@@ -215,6 +217,8 @@ impl SessionInfo {
 pub enum SessionEnd {
     /// By its guard.
     Closed,
+    /// By its guard while a panic unwound main.
+    Panicked,
     /// By `exit`, without the guard.
     Exited,
     /// Killed or crashed: it never said that it ends.
@@ -403,6 +407,25 @@ pub struct SpanOpen {
     pub task: Option<TaskId>,
 }
 
+/// What the slot of an open span says of how it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanState {
+    /// The task that it runs in.
+    pub task: Option<TaskId>,
+    /// A request goes on in it, also past its task.
+    pub under_way: bool,
+    /// Another exporter has it.
+    pub foreign: bool,
+    /// When it was last left, if it ever was.
+    pub last_exit: Option<UnixNanos>,
+    /// Time entered; 0 while it is.
+    pub busy: Nanos,
+    /// Time ready and waiting for a worker, up to its last exit.
+    pub scheduled: Nanos,
+    /// Polls during which it was entered.
+    pub polls: u64,
+}
+
 /// The end of a span. Stands alone but for attributes, events and links.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SpanEnd {
@@ -470,6 +493,8 @@ pub enum Event {
     },
     /// A thread ended.
     ThreadEnded(ThreadId, UnixNanos),
+    /// The task that a thread polls now, if any, and since when: the newest reading counts.
+    Polling(ThreadId, Option<(TaskId, UnixNanos)>),
     /// A task was born.
     TaskBorn(TaskBirth),
     /// A live task's slot, as read now. Never undoes a [`Event::TaskEnded`].
@@ -519,6 +544,8 @@ pub enum Event {
     },
     /// A span was opened.
     SpanOpened(SpanOpen),
+    /// An open span's slot, as read now.
+    SpanState(LocalSpanId, SpanState),
     /// A span's ids became known, or changed.
     SpanIds(LocalSpanId, SpanIds),
     /// A span got an attribute; a later one of the same key replaces it.
@@ -535,6 +562,8 @@ pub enum Event {
         attributes: Vec<Attribute>,
         /// Fields beyond the limit.
         dropped_attributes: u32,
+        /// Its span has as many as it may have, and counts it as dropped: it may leave by itself alone.
+        beyond: bool,
         /// An earlier reader has exported it, if it exported events by themselves.
         exported: bool,
     },

@@ -7,6 +7,7 @@
 
 pub mod event;
 pub mod groups;
+mod held;
 pub mod hist;
 mod limits;
 mod model;

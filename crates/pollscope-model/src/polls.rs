@@ -2,12 +2,16 @@
 //!
 //! "Who ran meanwhile" is asked of the same thread: the poll that overlaps the wait most, other than the polls
 //! that enclose the waiting task itself. It can only be told from polls that were read and lasted 1 ms or more.
+//!
+//! A poll answers for what ran inside it, too, as far as that was short: a connection that polls a thousand short
+//! requests in one poll holds its thread. An inner poll that was slow answers for itself.
 
 use crate::event::{Poll, TaskId, ThreadId};
 use crate::groups::TaskShape;
 use crate::limits::Limits;
 use crate::time::{Nanos, UnixNanos};
 use crate::top::Top;
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 /// Polls shorter than this explain no wait that anybody looks at.
@@ -23,13 +27,22 @@ pub struct NotedPoll {
     pub poll: Poll,
     /// Its task's shape; of an unknown task if the birth was never read.
     pub shape: Arc<TaskShape>,
+    /// Time of inner polls for which it answers: none of them was slow.
+    pub carried: Nanos,
 }
 
 impl NotedPoll {
-    /// Time inside it without inner tasks' share.
+    /// How long it held its thread by its own doing: without the share of inner polls that answer for themselves.
     pub fn own(&self) -> Nanos {
-        self.poll.busy - self.poll.nested
+        self.poll.busy - self.poll.nested + self.carried
     }
+}
+
+/// A poll with others inside.
+#[derive(Clone, Debug)]
+struct Carrier {
+    noted: NotedPoll,
+    round: u64,
 }
 
 /// A long wait for a worker.
@@ -49,6 +62,8 @@ type Key = (Nanos, UnixNanos, TaskId, ThreadId);
 pub(crate) struct Polls {
     worst: Top<Key, NotedPoll>,
     waits: Top<Key, LongWait>,
+    /// By their whole length.
+    carriers: Top<Key, Carrier>,
     long: Top<(UnixNanos, ThreadId, TaskId), NotedPoll>,
 }
 
@@ -57,15 +72,20 @@ impl Polls {
         Polls {
             worst: Top::new(limits.worst),
             waits: Top::new(limits.worst),
+            carriers: Top::new(limits.worst),
             long: Top::new(limits.long_polls),
         }
     }
 
     pub(crate) fn note(&mut self, poll: &Poll, shape: &Arc<TaskShape>, round: u64) {
-        let noted = || NotedPoll { poll: poll.clone(), shape: shape.clone() };
+        let noted = || NotedPoll { poll: poll.clone(), shape: shape.clone(), carried: Nanos(0) };
         let worst = (poll.busy - poll.nested, poll.start, poll.task, poll.thread);
         if self.worst.takes(&worst) {
             self.worst.put(worst, noted());
+        }
+        let whole = (poll.busy, poll.start, poll.task, poll.thread);
+        if poll.nested > Nanos(0) && poll.busy >= LONG && self.carriers.takes(&whole) {
+            self.carriers.put(whole, Carrier { noted: noted(), round });
         }
         let wait = (poll.scheduled, poll.start, poll.task, poll.thread);
         if poll.scheduled > Nanos(0) && self.waits.takes(&wait) {
@@ -77,8 +97,13 @@ impl Polls {
         }
     }
 
-    /// Looks who ran during the waits that are new.
-    pub(crate) fn explain(&mut self, round: u64) {
+    /// Looks who ran during the waits that are new, and what inside the polls that are.
+    pub(crate) fn explain(&mut self, slow: Nanos, round: u64) {
+        for carrier in self.carriers.values_mut() {
+            if carrier.round + ROUNDS_TO_EXPLAIN >= round {
+                carrier.noted.carried = carried(&self.long, &carrier.noted.poll, slow);
+            }
+        }
         for wait in self.waits.values_mut() {
             if wait.round + ROUNDS_TO_EXPLAIN >= round {
                 wait.behind = behind(&self.long, &wait.waited.poll);
@@ -88,13 +113,38 @@ impl Polls {
 
     /// Longest first.
     pub(crate) fn worst(&self) -> impl Iterator<Item = &NotedPoll> {
-        self.worst.iter().map(|(_, poll)| poll)
+        let by_themselves = self.worst.iter().map(|(_, poll)| poll);
+        let mut all: Vec<&NotedPoll> =
+            self.carriers.iter().map(|(_, carrier)| &carrier.noted).chain(by_themselves).collect();
+        let which = |noted: &NotedPoll| (noted.poll.start, noted.poll.task, noted.poll.thread);
+        // Of one that stands in both, what it carried.
+        all.sort_by_key(|noted| (Reverse(which(noted)), Reverse(noted.own())));
+        all.dedup_by_key(|noted| which(noted));
+        all.sort_by_key(|noted| Reverse(noted.own()));
+        all.truncate(self.worst.most());
+        all.into_iter()
     }
 
     /// Longest first.
     pub(crate) fn waits(&self) -> impl Iterator<Item = &LongWait> {
         self.waits.iter().map(|(_, wait)| wait)
     }
+}
+
+/// The time of polls inside one, but of those that were slow.
+fn carried(long: &Top<(UnixNanos, ThreadId, TaskId), NotedPoll>, outer: &Poll, slow: Nanos) -> Nanos {
+    let end = outer.start + outer.busy;
+    let inside = (outer.start, ThreadId(0), TaskId(0))..(end, ThreadId(0), TaskId(0));
+    let (mut slow_ones, mut covered) = (Nanos(0), outer.start);
+    for (_, NotedPoll { poll, .. }) in long.range(inside) {
+        let is_inner =
+            poll.thread == outer.thread && poll.task != outer.task && poll.start + poll.busy <= end;
+        if is_inner && poll.busy >= slow && poll.start >= covered {
+            slow_ones += poll.busy;
+            covered = poll.start + poll.busy;
+        }
+    }
+    outer.nested - slow_ones.min(outer.nested)
 }
 
 fn behind(long: &Top<(UnixNanos, ThreadId, TaskId), NotedPoll>, waited: &Poll) -> Option<(NotedPoll, Nanos)> {
@@ -142,7 +192,7 @@ mod tests {
         let mut all = Polls::new(&Limits::default());
         let shape = Arc::new(TaskShape::unknown());
         polls.iter().for_each(|poll| all.note(poll, &shape, 0));
-        all.explain(0);
+        all.explain(Nanos(10 * MS), 0);
         all
     }
 
@@ -178,5 +228,28 @@ mod tests {
         let all = noted(&[outer, poll(2, 1, 1, 49, 0), poll(3, 1, 60, 3, 0)]);
         let order: Vec<u64> = all.worst().map(|noted| noted.poll.task.0).collect();
         assert_eq!(order, [2, 3, 1]);
+    }
+
+    #[test]
+    fn one_that_polls_many_short_ones_answers_for_them_but_not_for_a_slow_one() {
+        let owned = |outer: &Poll, inner: Poll| {
+            let short =
+                (0..100).map(|n| Poll { busy: Nanos(MS / 2), ..poll(100 + n, 1, 1_000 + n / 2, 0, 0) });
+            let mut polls: Vec<Poll> = short.collect();
+            polls.extend([outer.clone(), inner]);
+            let told: Vec<Vec<(u64, u64)>> = [polls.clone(), polls.into_iter().rev().collect()]
+                .iter()
+                .map(|polls| {
+                    noted(polls).worst().map(|of| (of.poll.task.0, of.own().0 / MS)).take(2).collect()
+                })
+                .collect();
+            assert_eq!(told[0], told[1], "in any order");
+            told.into_iter().next().unwrap_or_default()
+        };
+        let outer = Poll { nested: Nanos(79 * MS), ..poll(1, 1, 1_000, 80, 0) };
+        // 50 ms in short ones and 29 ms in a slow one; the same on another thread is none of its.
+        assert_eq!(owned(&outer, poll(2, 1, 1_050, 29, 0)), [(1, 51), (2, 29)]);
+        assert_eq!(owned(&outer, poll(2, 2, 1_050, 29, 0)), [(1, 80), (2, 29)]);
+        assert_eq!(owned(&outer, poll(2, 1, 1_050, 9, 0)), [(1, 80), (2, 9)]);
     }
 }

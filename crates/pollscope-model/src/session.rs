@@ -11,6 +11,7 @@ use crate::threads::{JobKey, Jobs, Tallies, Thread, Threads};
 use crate::time::{Nanos, UnixNanos};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
 /// Tasks recorded of tasks alive, on one runtime.
@@ -28,11 +29,32 @@ pub struct Coverage {
     pub age: Nanos,
 }
 
+impl fmt::Display for Coverage {
+    /// `2 of 10 tasks on runtime main are recorded`; the runtime's number is older than ours, and never below it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (recorded, runtime) = (self.recorded, &self.runtime);
+        match self.alive {
+            Some(alive) => {
+                write!(f, "{recorded} of {} tasks on runtime {runtime} are recorded", alive.max(recorded))
+            }
+            None => write!(
+                f,
+                "{recorded} tasks on runtime {runtime} are recorded; how many are alive it has not said"
+            ),
+        }
+    }
+}
+
 impl Coverage {
     /// Recorded of alive, from 0 to 1; `None` if the runtime said nothing or has no tasks.
     pub fn share(&self) -> Option<f64> {
         let alive = self.alive.filter(|alive| *alive > 0)?;
         Some((self.recorded as f64 / alive as f64).min(1.0))
+    }
+
+    /// Tasks alive that are not recorded, as far as the runtime has said.
+    pub fn unseen(&self) -> u64 {
+        self.alive.map_or(0, |alive| alive.saturating_sub(self.recorded))
     }
 }
 
@@ -98,6 +120,7 @@ impl Session {
                 self.saw(at);
                 self.threads.end(thread, at);
             }
+            Event::Polling(thread, polling) => self.threads.polls(thread, polling),
             Event::TaskBorn(birth) => {
                 self.saw(birth.born);
                 self.tasks.born(&birth, round);
@@ -131,18 +154,21 @@ impl Session {
                 self.saw(open.opened);
                 self.spans.opened(open, round);
             }
+            Event::SpanState(span, state) => self.spans.state(span, state),
             Event::SpanIds(span, ids) => self.spans.ids(span, ids, round),
             Event::SpanAttribute(span, at, attribute) => {
                 self.saw(at);
                 self.spans.attribute(span, at, attribute, round);
             }
-            Event::SpanEvent { span, at, callsite, attributes, dropped_attributes, exported } => {
+            Event::SpanEvent { span, at, callsite, attributes, dropped_attributes, beyond, exported } => {
                 self.saw(at);
                 let event = SpanEvent { at, callsite, attributes, dropped_attributes };
                 if !exported {
                     self.spans.log(span, &event, round);
                 }
-                self.spans.event(span, event, round);
+                if !beyond {
+                    self.spans.event(span, event, round);
+                }
             }
             Event::SpanLink { span, to, remote } => {
                 if let Some(to) = to {
@@ -157,8 +183,11 @@ impl Session {
                 self.spans.ended(end, round);
             }
             Event::Alive { began, tasks, spans, slotless } => {
-                self.tasks.alive(began, &tasks.into_iter().collect(), slotless, round);
-                self.spans.alive(began, &spans.into_iter().collect(), slotless, round);
+                let tasks = tasks.into_iter().collect();
+                self.tasks.alive(began, &tasks, slotless, round);
+                let runs =
+                    |task: crate::event::TaskId| tasks.contains(&task) || task.0 & slotless == slotless;
+                self.spans.alive(began, &spans.into_iter().collect(), &runs, slotless, round);
             }
             Event::Lost { thread, class, records } => self.threads.lost(thread, class, records),
             Event::Read { thread, class, records } => self.threads.read(thread, class, records),

@@ -7,8 +7,9 @@
 
 use crate::event::{
     Attribute, Callsite, LocalSpanId, SessionEnd, SessionId, SpanEnd, SpanId, SpanIds, SpanOpen, SpanSource,
-    Status, TaskTotals, ThreadId, TraceId, Value,
+    SpanState, Status, TaskId, TaskTotals, ThreadId, TraceId, Value,
 };
+use crate::held::{Held, Leaving};
 use crate::limits::Limits;
 use crate::span::{FinishedSpan, Log, SpanEvent};
 use crate::special::{self, Special};
@@ -27,6 +28,8 @@ const DEEPEST: usize = 64;
 /// Why a span leaves without an end.
 #[derive(Clone, Copy, Debug)]
 enum Over {
+    /// Nobody comes back to it, but a clone holds it open, for so long by now.
+    Held(SpanState, Nanos),
     /// Its session is over.
     Session(SessionEnd),
     /// Its local root is over, and it goes on.
@@ -149,6 +152,8 @@ pub struct OpenSpan {
     pub thread: Option<ThreadId>,
     /// Its end, if it was read.
     pub end: Option<SpanEnd>,
+    /// It has left before its end: what comes of it is no news.
+    pub left: bool,
 }
 
 impl OpenSpan {
@@ -166,6 +171,7 @@ impl OpenSpan {
             dropped_links: 0,
             thread: None,
             end: None,
+            left: false,
         }
     }
 
@@ -254,7 +260,10 @@ pub(crate) struct Spans {
     roots: VecDeque<(UnixNanos, TraceId, LocalSpanId)>,
     /// Tasks that went on for so long after their root that they leave now, and when that ended.
     detaching: Vec<(LocalSpanId, UnixNanos)>,
-    /// Those that have left so. What comes of them is no news.
+    held: Held,
+    /// Spans that leave now because they are held.
+    leaving: Vec<Leaving>,
+    /// Those that have left before their end. What comes of them is no news.
     detached: HashSet<LocalSpanId>,
     /// Events that have not left by themselves: the round in which they were read, and their span.
     logs: Vec<(u64, Option<LocalSpanId>, SpanEvent)>,
@@ -278,6 +287,8 @@ impl Spans {
             tasks: HashMap::new(),
             roots: VecDeque::new(),
             detaching: Vec::new(),
+            held: Held::default(),
+            leaving: Vec::new(),
             detached: HashSet::new(),
             logs: Vec::new(),
             remembered: HashMap::new(),
@@ -482,17 +493,27 @@ impl Spans {
         }
     }
 
+    pub(crate) fn state(&mut self, span: LocalSpanId, state: SpanState) {
+        if self.open.contains_key(&span) {
+            self.held.state(span, state);
+        }
+    }
+
     /// All slots were read: open spans that should stand in one and do not are over.
     pub(crate) fn alive(
         &mut self,
         began: UnixNanos,
         found: &HashSet<LocalSpanId>,
+        runs: &dyn Fn(TaskId) -> bool,
         slotless: u64,
         round: u64,
     ) {
         self.slotless = slotless;
-        self.detached.retain(|id| found.contains(id));
+        // The end of one that is gone may still be on its way.
+        let gone = self.detached.extract_if(|id| !found.contains(id));
+        self.left[0].extend(gone);
         self.find_detached(began);
+        self.leaving.extend(self.held.leaving(began, runs, &self.open));
         for (id, span) in &self.open {
             let before = span.open.as_ref().is_some_and(|open| open.opened < began);
             let should = before && span.end.is_none() && id.0 & slotless != slotless;
@@ -566,9 +587,10 @@ impl Spans {
         }
     }
 
-    /// Spans that have not left, by local id.
+    /// Spans that have not left, and those that left before their end, by local id.
     pub(crate) fn open(&self) -> Vec<OpenSpan> {
-        let mut open: Vec<OpenSpan> = self.open.values().cloned().collect();
+        let left = self.detached.iter().map(|span| OpenSpan { left: true, ..OpenSpan::new(*span) });
+        let mut open: Vec<OpenSpan> = self.open.values().cloned().chain(left).collect();
         open.sort_by_key(|span| span.span);
         for span in &mut open {
             span.attributes.sort_by_key(|timed| timed.first);
@@ -594,6 +616,11 @@ impl Spans {
 
     /// Puts a span back as [`Spans::open`] gave it.
     pub(crate) fn restore(&mut self, saved: OpenSpan, round: u64) {
+        if saved.left {
+            self.take(saved.span);
+            self.detached.insert(saved.span);
+            return;
+        }
         let most = self.limits.attributes;
         let Some(span) = self.piece(saved.span, round) else { return };
         let bytes = span.bytes();
@@ -648,6 +675,12 @@ impl Spans {
         }
         let mut finished = self.release(&ready, None, around);
         finished.extend(self.release_detached(around));
+        for Leaving { span, state, end, held } in std::mem::take(&mut self.leaving) {
+            if self.open.get(&span).is_some_and(|open| open.end.is_none() && open.known_ids().is_some()) {
+                self.detached.insert(span);
+                finished.extend(self.release(&[span], Some((Over::Held(state, held), end)), around));
+            }
+        }
         finished
     }
 
@@ -792,13 +825,21 @@ impl Spans {
         let (special, attributes) = Special::take(attributes.into_iter().map(|timed| timed.attribute));
         let end = span.end.as_ref();
         let detached = matches!(over, Some((Over::Root, _)));
-        let said = end.map_or(if detached { Status::Unset } else { Status::Error }, |end| end.status);
+        let held = match over {
+            Some((Over::Held(state, held), _)) => Some((held, state.task)),
+            _ => None,
+        };
+        let goes_on = detached || held.is_some();
+        let said = end.map_or(if goes_on { Status::Unset } else { Status::Error }, |end| end.status);
         let (status, mut status_message) = special.status(said, &span.events);
-        let unfinished = end.is_none() && !detached;
+        let unfinished = end.is_none() && !goes_on;
         if unfinished {
             status_message = Some(
                 match over {
                     Some((Over::Session(SessionEnd::Died), _)) => "process died while this span was open",
+                    Some((Over::Session(SessionEnd::Panicked), _)) => {
+                        "process panicked while this span was open"
+                    }
                     _ => "process ended while this span was open",
                 }
                 .into(),
@@ -821,8 +862,11 @@ impl Spans {
             idle: times.idle,
             polls: times.polls,
             estimated: times.estimated,
-            task: open.task,
-            held: end.map_or(Nanos(0), |end| end.closed.since(end.ended)),
+            task: held.map_or(open.task, |(_, task)| task),
+            held: held
+                .map(|(held, _)| held)
+                .or(end.map(|end| end.closed.since(end.ended)))
+                .unwrap_or(Nanos(0)),
             cancelled: end.is_some_and(|end| end.cancelled),
             detached: detached || end.is_some_and(|end| end.detached),
             unfinished,
@@ -872,6 +916,22 @@ impl Times {
             };
         }
         let end = over.map_or(open.opened, |(_, at)| at).max(open.opened);
+        if let Some((Over::Held(state, _), _)) = over {
+            let duration = end.since(open.opened);
+            let busy = state.busy.min(duration);
+            let scheduled = state.scheduled.min(duration - busy);
+            // Entered since then, by who holds it.
+            let estimated =
+                state.last_exit != Some(end) || (busy, scheduled) != (state.busy, state.scheduled);
+            return Times {
+                end,
+                busy,
+                scheduled,
+                idle: duration - busy - scheduled,
+                polls: state.polls,
+                estimated,
+            };
+        }
         let task = (open.source == SpanSource::Task).then(|| (around.task)(span.span)).flatten();
         let totals = task.unwrap_or_default();
         if let Some((Over::Root, _)) = over {

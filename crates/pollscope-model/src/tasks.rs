@@ -358,7 +358,7 @@ impl Tasks {
                 self.count_unknown(&poll, round);
             }
         }
-        self.polls.explain(round);
+        self.polls.explain(self.slow, round);
     }
 
     /// Sums over a group's live tasks, by the group's index.

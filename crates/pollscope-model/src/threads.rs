@@ -1,7 +1,7 @@
 //! The threads of one session: who they are, what was read and lost of each, how long they were parked, and
 //! the jobs that ran on them.
 
-use crate::event::{Class, Location, TaskOutcome, ThreadId, ThreadKind};
+use crate::event::{Class, Location, TaskId, TaskOutcome, ThreadId, ThreadKind};
 use crate::hist::Histogram;
 use crate::limits::Limits;
 use crate::time::{Nanos, UnixNanos};
@@ -72,6 +72,8 @@ pub struct Thread {
     pub runtime: Option<Arc<str>>,
     /// When it ended.
     pub ended: Option<UnixNanos>,
+    /// The innermost task that it polls, and since when, as last read.
+    pub polling: Option<(TaskId, UnixNanos)>,
     /// What was read and lost of it.
     pub records: Tallies,
     /// Time parked, of parks that were read.
@@ -129,6 +131,7 @@ impl Threads {
             name: "".into(),
             runtime: None,
             ended: None,
+            polling: None,
             records: Tallies::default(),
             parked: Nanos(0),
         })
@@ -146,6 +149,18 @@ impl Threads {
             && let Some(((_, oldest), ())) = self.ended.pop_first()
         {
             self.all.remove(&oldest);
+        }
+    }
+
+    /// What a thread polls now. One that polls nothing is not worth an entry: it may have ended and been forgotten.
+    pub(crate) fn polls(&mut self, id: ThreadId, polling: Option<(TaskId, UnixNanos)>) {
+        match polling {
+            Some(_) => self.entry(id).polling = polling,
+            None => {
+                if let Some(thread) = self.all.get_mut(&id) {
+                    thread.polling = None;
+                }
+            }
         }
     }
 

@@ -14,6 +14,11 @@ impl<K: Ord, V> Top<K, V> {
         Top { most, entries: BTreeMap::new() }
     }
 
+    /// How many it keeps.
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+
     /// Whether an entry with this key would stay: lets the hot path skip making the value.
     pub(crate) fn takes(&self, key: &K) -> bool {
         self.most > 0

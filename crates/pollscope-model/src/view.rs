@@ -6,6 +6,7 @@ use crate::hist::Histogram;
 use crate::model::Model;
 use crate::session::Session;
 use crate::tasks::{Doing, Live};
+use crate::threads::Thread;
 use crate::time::{Nanos, UnixNanos};
 use std::cmp::{Ordering, Reverse};
 use std::collections::HashMap;
@@ -28,6 +29,8 @@ pub struct TaskRow {
     pub kind: TaskKind,
     /// What it is doing, and since when.
     pub doing: Doing,
+    /// The thread that polls it, by its name, if it is known.
+    pub thread: Option<Arc<str>>,
     /// Where it was spawned.
     pub location: crate::event::Location,
     /// The future's type, shortened.
@@ -97,6 +100,23 @@ pub enum TaskSort {
     Name,
 }
 
+/// A poll under way on a thread.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PollNow {
+    /// The thread's name.
+    pub thread: Arc<str>,
+    /// The kernel's thread id.
+    pub os_id: u32,
+    /// The innermost task that is polled.
+    pub task: TaskId,
+    /// Its name, or its future's type shortened; `None`: its birth was not read.
+    pub label: Option<Arc<str>>,
+    /// When the poll began.
+    pub since: UnixNanos,
+    /// How long it has lasted; in a session that has ended, until its last sign of life.
+    pub length: Nanos,
+}
+
 /// Rows and how many there would be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskList {
@@ -150,9 +170,15 @@ impl Model {
             }
             let service: Arc<str> = session.info().service().into();
             let now = session.now(now);
+            let polled: HashMap<TaskId, &Arc<str>> =
+                session.threads().filter_map(|thread| Some((thread.polling?.0, &thread.name))).collect();
             for (task, found) in &session.tasks.live {
                 if filter.takes_task(found) {
-                    rows.push(row(session.id(), &service, *task, found, now, &mut short));
+                    let mut row = row(session.id(), &service, *task, found, now, &mut short);
+                    if matches!(row.doing, Doing::Running(_)) {
+                        row.thread = polled.get(task).map(|name| Arc::clone(name));
+                    }
+                    rows.push(row);
                 }
             }
         }
@@ -218,6 +244,22 @@ impl Model {
         let span = row.span?;
         let open = self.session(row.session)?.open_span(span)?;
         open.known_ids().map(|ids| ids.trace)
+    }
+}
+
+impl Session {
+    /// The poll under way on each thread, as last read; the longest first.
+    pub fn polls_now(&self, now: UnixNanos) -> Vec<PollNow> {
+        let now = self.now(now);
+        let of = |thread: &Thread| {
+            let (task, since) = thread.polling?;
+            let label = self.tasks.live.get(&task).map(|live| live.shape.label());
+            let (thread, os_id) = (thread.name.clone(), thread.os_id);
+            Some(PollNow { thread, os_id, task, label, since, length: now.since(since) })
+        };
+        let mut polls: Vec<PollNow> = self.threads().filter_map(of).collect();
+        polls.sort_by_key(|poll| (Reverse(poll.length), poll.os_id));
+        polls
     }
 }
 
@@ -302,6 +344,7 @@ fn row(
         name: shape.name.clone(),
         kind: shape.kind,
         doing,
+        thread: None,
         location: shape.location.clone(),
         future: short.of(&shape.future),
         size: shape.size,

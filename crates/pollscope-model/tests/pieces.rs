@@ -100,6 +100,7 @@ fn beyond_the_limit_the_latest_events_go_in_whatever_order_they_came() {
                 callsite: callsite("event", n),
                 attributes: vec![],
                 dropped_attributes: 0,
+                beyond: false,
                 exported: false,
             },
         );

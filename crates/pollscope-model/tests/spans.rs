@@ -133,6 +133,7 @@ fn what_is_beyond_the_limits_is_dropped_and_counted() {
 fn a_death_makes_unfinished_spans_of_open_ones() {
     for (how, said) in [
         (SessionEnd::Died, "process died while this span was open"),
+        (SessionEnd::Panicked, "process panicked while this span was open"),
         (SessionEnd::Closed, "process ended while this span was open"),
         (SessionEnd::Exited, "process ended while this span was open"),
     ] {
@@ -249,8 +250,8 @@ fn logs_of(model: &mut Model) -> Vec<(String, Option<SpanIds>)> {
 
 fn outside(when: u64, message: &str) -> Event {
     match event(1, when, message) {
-        Event::SpanEvent { at, callsite, attributes, dropped_attributes, exported, .. } => {
-            Event::SpanEvent { span: None, at, callsite, attributes, dropped_attributes, exported }
+        Event::SpanEvent { at, callsite, attributes, dropped_attributes, beyond, exported, .. } => {
+            Event::SpanEvent { span: None, at, callsite, attributes, dropped_attributes, beyond, exported }
         }
         other => other,
     }
@@ -276,8 +277,8 @@ fn an_event_leaves_by_itself_a_round_after_it_was_read_and_stays_with_its_open_s
 fn an_event_waits_for_the_ids_of_its_span_and_leaves_without_them_in_the_end() {
     let mut model = Model::new(Limits { logs: 2, ..Limits::default() });
     let told = |event| match event {
-        Event::SpanEvent { span, at, callsite, attributes, dropped_attributes, .. } => {
-            Event::SpanEvent { span, at, callsite, attributes, dropped_attributes, exported: true }
+        Event::SpanEvent { span, at, callsite, attributes, dropped_attributes, beyond, .. } => {
+            Event::SpanEvent { span, at, callsite, attributes, dropped_attributes, beyond, exported: true }
         }
         other => other,
     };

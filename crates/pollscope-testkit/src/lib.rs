@@ -4,6 +4,10 @@
 //! session directory of its own ([`Place`]). What the test expects comes from the script, not from pollscope.
 #![forbid(unsafe_code)]
 
+mod read;
+
+pub use read::{finished, model, model_of, named};
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};

@@ -5,7 +5,7 @@ mod common;
 use common::{model, named, text, value};
 use opentelemetry_semantic_conventions::attribute as semconv;
 use pollscope_model::Model;
-use pollscope_model::event::{SpanSource, Value};
+use pollscope_model::event::{SpanSource, TaskKind, Value};
 use pollscope_model::span::{FinishedSpan, SpanKind};
 use pollscope_testkit::{Place, Service};
 use std::sync::OnceLock;
@@ -14,23 +14,26 @@ const TRACE: u128 = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c;
 const CALLER: u64 = 0xb7ad_6b71_6920_3331;
 
 struct Seen {
-    _model: Model,
+    model: Model,
     spans: Vec<FinishedSpan>,
 }
 
 /// What the scenario `around` left.
 fn seen() -> &'static [FinishedSpan] {
+    &run().spans
+}
+
+fn run() -> &'static Seen {
     static SEEN: OnceLock<Seen> = OnceLock::new();
-    let seen = SEEN.get_or_init(|| {
+    SEEN.get_or_init(|| {
         let place = Place::new();
         let mut service = Service::start(env!("CARGO_BIN_EXE_traced"), &place, &["around"]);
         assert_eq!(service.line(), "ready");
         let mut model = model(&place);
         let spans = model.take_finished(usize::MAX);
         assert!(service.finish().success());
-        Seen { _model: model, spans }
-    });
-    &seen.spans
+        Seen { model, spans }
+    })
 }
 
 /// The one server span of a path, checked to be the caller's child with a handler and another request below.
@@ -46,7 +49,7 @@ fn server(path: &str) -> &'static FinishedSpan {
     assert!(span.ids.parent_remote);
     let below = |name: &str| seen().iter().any(|s| s.ids.parent == Some(span.ids.span) && &*s.name == name);
     assert!(below("handler") && below("GET"), "{path}");
-    assert_eq!(seen().iter().filter(|s| s.ids.parent.map(|id| id.0) == Some(CALLER)).count(), 4, "{path}");
+    assert_eq!(seen().iter().filter(|s| s.ids.parent.map(|id| id.0) == Some(CALLER)).count(), 5, "{path}");
     span
 }
 
@@ -92,4 +95,16 @@ fn a_server_span_of_the_services_own_is_the_requests_too() {
     assert_eq!(span.ids, named(seen(), "mine").ids, "it keeps its name");
     assert_eq!(value(span, semconv::HTTP_ROUTE), Some(&text("/mine/{id}")));
     has_times(span);
+}
+
+#[test]
+fn of_two_layers_the_outer_has_the_request_and_the_inner_tells_the_route() {
+    let span = server("/nested/1");
+    assert_eq!((&*span.name, span.source), ("GET /nested/{id}", SpanSource::Server));
+    assert_eq!(value(span, semconv::HTTP_ROUTE), Some(&text("/nested/{id}")));
+    has_times(span);
+    // All but `/alone` are a task each, and each of the five asks within.
+    let session = run().model.sessions().next().expect("a session");
+    let requests = session.groups().iter().filter(|group| group.key.kind == TaskKind::Request);
+    assert_eq!(requests.map(|group| group.spawned).sum::<u64>(), 4 + 5);
 }

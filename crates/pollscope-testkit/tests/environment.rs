@@ -2,9 +2,10 @@
 
 mod common;
 
-use common::{exported, finished, model, shown};
+use common::{exported, finished, model, model_of, shown};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use pollscope_export::to_otlp;
+use pollscope_model::{Limits, UnixNanos};
 use pollscope_testkit::{Place, Service};
 
 /// The resource of a service run with these variables, which calls itself `quiet`.
@@ -48,6 +49,30 @@ fn what_the_code_says_of_its_resource_leaves_unless_the_environment_says_it() {
     let lengths: Vec<usize> = id.split('-').map(str::len).collect();
     assert_eq!((lengths, &id[14..15]), (vec![8, 4, 4, 4, 12], "4"), "{id}");
     assert_ne!(shown(&resource_of("unnamed", &[]), "service.instance.id"), Some(id));
+}
+
+#[test]
+fn what_a_service_is_was_found_out_by_itself_and_is_the_same_for_every_agent() {
+    let place = Place::new();
+    let mut service = Service::start(env!("CARGO_BIN_EXE_traced"), &place, &["unnamed"]);
+    service.ready();
+    let read = || {
+        let model = model(&place);
+        let session = model.sessions().next().expect("a session");
+        to_otlp::resource(session.id(), session.info()).attributes
+    };
+    let (first, pid) = (read(), service.pid().to_string());
+    assert!(service.finish().success());
+    let second = read();
+    for key in ["service.instance.id", "host.name", "process.pid", "process.executable.path", "service.name"]
+    {
+        assert!(shown(&first, key).is_some_and(|value| !value.is_empty()), "{key}");
+    }
+    assert_eq!(first, second, "after its end, too");
+    assert_eq!(shown(&first, "process.pid"), Some(pid));
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("Linux tells it");
+    assert_eq!(shown(&first, "host.name").as_deref(), Some(host.trim()));
+    assert_eq!(shown(&first, "process.executable.path").as_deref(), Some(env!("CARGO_BIN_EXE_traced")));
 }
 
 #[test]
@@ -121,6 +146,37 @@ fn the_filter_says_which_spans_are_recorded() {
 }
 
 #[test]
+fn the_default_filter_leaves_out_what_services_are_built_of() {
+    let of = |environment: &[(&str, &str)]| {
+        let place = Place::new();
+        let mut service =
+            Service::start_heard(env!("CARGO_BIN_EXE_traced"), &place, &["libraries"], environment);
+        service.ready();
+        let mut names: Vec<String> = finished(&place).iter().map(|span| span.name.to_string()).collect();
+        let (status, heard) = service.finish_heard();
+        assert!(status.success());
+        names.sort();
+        (names, heard)
+    };
+    let names = ["my_service", "request", "sqlx::query", "tower_http::trace"].map(str::to_owned);
+    assert_eq!(of(&[]), (names.to_vec(), String::new()));
+    assert_eq!(of(&[("RUST_LOG", "off")]).0, names);
+    assert_eq!(of(&[("RUST_LOG", "trace")]).0, names);
+    for (filter, wrong) in [
+        ("info,my_service=loud", "my_service=loud"),
+        ("a=b=c", "a=b=c"),
+        ("debug,x[span{a=1,b=2}]=info,y=[,z=off", "y=[,z=off"),
+    ] {
+        let (recorded, heard) = of(&[("POLLSCOPE_FILTER", filter), ("RUST_LOG", "trace")]);
+        assert_eq!(recorded, names, "{filter}");
+        assert_eq!(heard.matches("pollscope: ").count(), 1, "{heard}");
+        assert!(heard.contains(&format!("POLLSCOPE_FILTER has {wrong:?}")), "{heard}");
+    }
+    let (_, heard) = of(&[("POLLSCOPE_EVENTS", "loud")]);
+    assert_eq!(heard.matches("POLLSCOPE_EVENTS").count(), 1, "{heard}");
+}
+
+#[test]
 fn the_level_says_which_events_are_recorded() {
     let of = |environment: &[(&str, &str)]| {
         let place = Place::new();
@@ -140,6 +196,23 @@ fn the_level_says_which_events_are_recorded() {
 }
 
 #[test]
+fn the_limit_of_a_spans_events_is_none_of_log_records() {
+    let place = Place::new();
+    let environment = [("OTEL_SPAN_EVENT_COUNT_LIMIT", "1")];
+    let mut service = Service::start_with(env!("CARGO_BIN_EXE_traced"), &place, &["crowded"], &environment);
+    service.ready();
+    let mut model = model_of(&place, Limits { logs: 10, ..Limits::default() });
+    assert!(service.finish().success());
+    let spans = model.take_finished(usize::MAX);
+    let crowded = exported(spans.iter().find(|span| &*span.name == "crowded").expect("a span"));
+    assert_eq!((crowded.events.len(), crowded.dropped_events_count), (1, 2));
+    let logs: Vec<_> = model.take_logs().iter().map(|log| to_otlp::logs::record(log, UnixNanos(0))).collect();
+    let told: Vec<_> = logs.iter().map(|log| (shown(&log.attributes, "n"), &log.span_id)).collect();
+    let expected = ["0", "1", "2"].map(|n| (Some(n.to_owned()), &crowded.span_id));
+    assert_eq!(told, expected);
+}
+
+#[test]
 fn the_limits_of_a_span_hold_and_what_is_over_them_is_counted() {
     let of = |environment: &[(&str, &str)]| {
         let place = Place::new();
@@ -156,6 +229,16 @@ fn the_limits_of_a_span_hold_and_what_is_over_them_is_counted() {
         (shown(&whole.attributes, "progress").as_deref(), whole.dropped_attributes_count),
         (Some("1"), 0)
     );
+
+    let none = of(&[
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "0"),
+        ("OTEL_SPAN_EVENT_COUNT_LIMIT", "0"),
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "0"),
+    ]);
+    let left = (none.events.len(), none.links.len(), shown(&none.attributes, "a"));
+    assert_eq!(left, (0, 0, None));
+    let dropped = (none.dropped_attributes_count, none.dropped_events_count, none.dropped_links_count);
+    assert_eq!(dropped, (5, 3, 3), "as often as it was told");
 
     let span = of(&[
         ("OTEL_ATTRIBUTE_COUNT_LIMIT", "1"),

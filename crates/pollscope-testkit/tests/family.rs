@@ -58,6 +58,23 @@ fn tasks_are_children_of_the_spans_that_spawned_them() {
 }
 
 #[test]
+fn what_opens_while_a_cancelled_task_is_dropped_is_below_it_and_its_busy_time() {
+    assert_eq!(line_of("in the drop"), ["in the drop", "aborted", "request"]);
+    let (within, aborted) = (named(spans(), "in the drop"), named(spans(), "aborted"));
+    assert_eq!(within.task, aborted.task);
+    assert!(aborted.cancelled && aborted.busy >= Nanos(20_000_000), "{aborted:?}");
+    assert_eq!(aborted.polls, 1, "it is no poll");
+    assert!(within.end <= aborted.end);
+}
+
+#[test]
+fn a_poll_that_leaves_a_span_from_before_it_ends_its_own() {
+    assert_eq!(line_of("leaves"), ["leaves", "left early"]);
+    assert_eq!(line_of("after what was left"), ["after what was left"]);
+    assert_eq!(named(spans(), "after what was left").links, [], "nor opened in what has ended");
+}
+
+#[test]
 fn tasks_outside_of_any_trace_are_no_spans_and_detached_ones_begin_their_own() {
     assert!(!spans().iter().any(|span| &*span.name == "free"));
     assert_eq!(line_of("in the free"), ["in the free"]);

@@ -1,38 +1,12 @@
 //! Spans as a scripted service made them, read from outside and put together by the model.
 
-use pollscope_collect::{Collector, Options};
+mod common;
+
+use common::{finished, named, text, value};
+use pollscope_model::Nanos;
 use pollscope_model::event::{SpanSource, Status, Value};
-use pollscope_model::span::{FinishedSpan, SpanKind};
-use pollscope_model::{Limits, Model, Nanos};
+use pollscope_model::span::SpanKind;
 use pollscope_testkit::{Place, Service};
-
-/// All finished spans of the service in a place.
-fn finished(place: &Place) -> Vec<FinishedSpan> {
-    let mut collector = Collector::new(Options { dirs: vec![place.path().to_owned()], ..Options::default() });
-    collector.discover();
-    let mut model = Model::new(Limits::default());
-    for _ in 0..4 {
-        collector.round(&mut |session, event| model.apply(session, event));
-        model.end_round();
-    }
-    model.take_finished(usize::MAX)
-}
-
-#[track_caller]
-fn named<'a>(spans: &'a [FinishedSpan], name: &str) -> &'a FinishedSpan {
-    let mut found = spans.iter().filter(|span| &*span.name == name);
-    let span = found.next().unwrap_or_else(|| panic!("no span {name}"));
-    assert!(found.next().is_none(), "one span {name}");
-    span
-}
-
-fn value<'a>(span: &'a FinishedSpan, key: &str) -> Option<&'a Value> {
-    span.attributes.iter().find(|attribute| &*attribute.key == key).map(|attribute| &attribute.value)
-}
-
-fn text(text: &str) -> Value {
-    Value::Str(text.into())
-}
 
 #[test]
 fn spans_are_read_as_they_were_made() {

@@ -3,6 +3,7 @@
 mod common;
 
 use common::facts::facts;
+use common::model;
 use pollscope_model::event::{Event, TaskOutcome};
 use pollscope_testkit::{Place, Service};
 use pollscope_wire::layout::{RowKind, row};
@@ -71,6 +72,34 @@ fn a_runtimes_row_says_how_long_its_threads_were_parked() {
     assert!(milliseconds(sum.get(row::IDLE)) >= 65, "parked {} ms", milliseconds(sum.get(row::IDLE)));
     assert!(milliseconds(sum.get(row::BUSY)) >= 65, "busy {} ms", milliseconds(sum.get(row::BUSY)));
     assert!(sum.get(row::IDLE) + sum.get(row::BUSY) <= ticks, "one thread is not in two places");
+    assert!(service.finish().success());
+}
+
+#[test]
+fn each_runtime_has_its_own_rows_and_coverage() {
+    let place = Place::new();
+    let mut service = Service::start(env!("CARGO_BIN_EXE_tasked"), &place, &["runtimes"]);
+    service.ready();
+    let model = model(&place);
+    let coverage = model.sessions().next().expect("a session").coverage();
+    for (name, workers) in [("main", 2), ("by tokio", 1), ("single", 1)] {
+        let of = coverage.iter().find(|coverage| &*coverage.runtime == name);
+        let of = of.unwrap_or_else(|| panic!("no {name} in {coverage:?}"));
+        assert_eq!((of.workers, of.alive.is_some()), (workers, true), "{name}");
+    }
+    let mut files = SessionFiles::open(&place.sessions()[0]).expect("the session opens");
+    let rows = files.rows().expect("rows can be read");
+    let mut spawned: Vec<(u32, u64)> = rows
+        .iter()
+        .filter_map(|(key, row)| {
+            let of = files.key(*key).expect("a key");
+            let is_it = files.string(of.name).is_ok_and(|name| name == "on each");
+            is_it.then(|| (of.runtime, row.get(row::SPAWNED)))
+        })
+        .collect();
+    spawned.sort_unstable();
+    assert_eq!(spawned.len(), 3, "{spawned:?}");
+    assert!(spawned.iter().all(|(runtime, tasks)| *runtime > 0 && *tasks == 1), "{spawned:?}");
     assert!(service.finish().success());
 }
 

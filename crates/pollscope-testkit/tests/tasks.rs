@@ -140,14 +140,16 @@ fn several_runtimes_are_told_apart() {
     sums_are_lifetimes(&facts);
     let (one, many) = (end_of(&facts, "on one"), end_of(&facts, "on many"));
     assert_eq!(&*one.birth.runtime, "single");
-    assert_ne!(one.birth.runtime, many.birth.runtime);
+    assert_eq!(&*many.birth.runtime, "main", "the first without a name");
+    assert_eq!(&*end_of(&facts, "on named").birth.runtime, "by tokio");
+    assert_eq!(&*end_of(&facts, "on foreign").birth.runtime, "foreign");
     let mut workers: BTreeMap<&str, usize> = BTreeMap::new();
     for event in &facts {
         if let Event::Thread { kind: ThreadKind::Worker, runtime: Some(runtime), .. } = event {
             *workers.entry(runtime).or_default() += 1;
         }
     }
-    assert_eq!(workers.get(&*many.birth.runtime), Some(&2), "{workers:?}");
+    assert_eq!((workers.get("main"), workers.get("by tokio")), (Some(&2), Some(&1)), "{workers:?}");
     let parked =
         facts.iter().any(|event| matches!(event, Event::Parked { length, .. } if length.0 > 5_000_000));
     assert!(parked, "a worker waited for the timer");
@@ -246,4 +248,42 @@ fn an_old_wake_is_not_taken_for_a_new_one() {
     let woken = polls(&facts, of.birth.task).iter().filter(|poll| poll.woken_by.is_some()).count();
     assert!(woken <= 2, "{woken} polls were woken");
     sums_are_lifetimes(&facts);
+}
+
+#[test]
+fn a_connection_that_polls_many_short_requests_in_one_poll_blocks_by_its_own_doing() {
+    let _alone = alone();
+    let place = Place::new();
+    let mut service = Service::start(env!("CARGO_BIN_EXE_tasked"), &place, &["pipelined"]);
+    service.ready();
+    let facts = facts(&place);
+    sums_are_lifetimes(&facts);
+    let connection = end_of(&facts, "connection");
+    let (task, totals) = (connection.birth.task, &connection.totals);
+    assert_eq!(totals.polls, 1);
+    let inside: u64 = facts
+        .iter()
+        .filter_map(|event| match event {
+            Event::TaskEnded(end) if end.birth.parent == Some(task) => {
+                assert_eq!(end.birth.kind, TaskKind::Request);
+                Some(end.totals.busy.0)
+            }
+            _ => None,
+        })
+        .sum();
+    // All of it is counted once: inside the requests, or as the connection's own.
+    assert!(totals.nested.0 >= 1000 * 50_000 + 20_000_000 && totals.busy > totals.nested, "{totals:?}");
+    assert!(inside.abs_diff(totals.nested.0) <= totals.nested.0 / 100, "{inside} and {totals:?}");
+
+    // What held the thread is told of who did it: no request of those was long.
+    let model = common::model(&place);
+    let session = model.sessions().next().expect("a session");
+    let worst: Vec<_> = session.worst_polls().collect();
+    let of_it = worst.iter().find(|noted| noted.poll.task == task).expect("the connection's poll");
+    let own = of_it.own().0;
+    // A short one from which the machine took its thread may be slow.
+    assert!(own >= 45_000_000 && own + 20_000_000 <= totals.busy.0, "{own} of {totals:?}");
+    let slow = worst.iter().find(|noted| &*noted.shape.label() == "PUT");
+    assert!(slow.expect("the slow one answers for itself").own().0 >= 20_000_000);
+    assert!(service.finish().success());
 }

@@ -158,6 +158,8 @@ pub enum State {
     Closed = 2,
     /// Its process called `exit`.
     Exited = 3,
+    /// Closed by its guard while a panic unwound the thread that holds it.
+    Panicked = 4,
 }
 
 /// What a tick is.

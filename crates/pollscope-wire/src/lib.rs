@@ -7,7 +7,7 @@
 //! Two rules hold everywhere. The writer never reads back what it needs: its own state is private. The reader
 //! copies first and then decodes: any byte pattern is valid input.
 //!
-//! `unsafe` stands in [`map`], [`modules`] and [`sys`] only.
+//! `unsafe` stands in [`modules`] and [`sys`] only.
 
 pub mod hist;
 pub mod ids;

@@ -3,7 +3,6 @@
 use crate::sys;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 /// A directory for sessions, and how it was named.
@@ -65,25 +64,24 @@ impl std::fmt::Display for Refusal {
 /// Makes the directory if need be and checks that sessions may be written there. A group whose agent is to read them
 /// may enter a directory that is made here, or stands where the rules say.
 pub fn prepare(place: &Place, group: Option<u32>) -> Result<sys::Space, Refusal> {
-    let private = |dir: &Path| fs::metadata(dir).is_ok_and(|meta| meta.mode() & 0o011 == 0);
+    let private = |dir: &Path| fs::metadata(dir).is_ok_and(|meta| sys::owner(&meta).mode & 0o011 == 0);
     if group.is_some() && !place.named && place.path.parent().is_some_and(private) {
         return Err(Refusal::Private);
     }
     let is_ours = !place.named || !place.path.exists();
-    if let Err(error) = fs::DirBuilder::new().recursive(true).mode(0o700).create(&place.path) {
+    if let Err(error) = sys::make_dir(&place.path, 0o700, true) {
         return Err(Refusal::Io(error));
     }
-    let meta = fs::metadata(&place.path).map_err(Refusal::Io)?;
-    if !place.named && meta.uid() != sys::uid() {
+    let owner = sys::owner(&fs::metadata(&place.path).map_err(Refusal::Io)?);
+    if !place.named && owner.uid != sys::uid() {
         return Err(Refusal::NotOwned);
     }
     if let Some(group) = group
         && is_ours
-        && (meta.gid() != group || meta.mode() & 0o050 != 0o050)
+        && (owner.gid != group || owner.mode & 0o050 != 0o050)
     {
         // Where that is not allowed, making the session fails too, and says so.
-        let _ = chown(&place.path, None, Some(group))
-            .and_then(|()| fs::set_permissions(&place.path, fs::Permissions::from_mode(0o750)));
+        let _ = sys::set_group(&place.path, group).and_then(|()| sys::set_mode(&place.path, 0o750));
     }
     let space = sys::space(&place.path).map_err(Refusal::Io)?;
     if !space.tmpfs && !place.named { Err(Refusal::NotTmpfs) } else { Ok(space) }

@@ -102,6 +102,8 @@ pub mod span {
     pub const DETACHED: u16 = 1 << 9;
     /// Ids will come later.
     pub const IDS_LATER: u16 = 1 << 10;
+    /// A request goes on in it, also past its task.
+    pub const UNDER_WAY: u16 = 1 << 11;
 }
 
 /// Why a span exists, in the top 8 bits of its task word.
@@ -158,6 +160,8 @@ pub mod value {
     pub const BOOL: u8 = 4;
     /// Attribute flag: it belongs to the event before it, not to the span.
     pub const OF_EVENT: u16 = 1;
+    /// Event flag: its span has as many as it may have, and counts it as dropped. Of a log record it is all.
+    pub const BEYOND: u16 = 1;
 }
 
 /// Bytes of a value in one record; what is longer goes on in MORE records.
@@ -661,6 +665,8 @@ pub enum Record<'a> {
         attributes: u32,
         /// Attributes beyond the limit.
         dropped: u32,
+        /// It is beyond its span's limit of events.
+        beyond: bool,
     },
     /// A link to a local span or to ids.
     Link {
@@ -753,7 +759,8 @@ impl<'a> Record<'a> {
             }
             kind::EVENT => {
                 let (callsite, attributes) = unpack(word(1)?);
-                Record::Event { span: word(0)?, callsite, attributes, dropped: word(2).unwrap_or(0) as u32 }
+                let (dropped, beyond) = (word(2).unwrap_or(0) as u32, flags & value::BEYOND != 0);
+                Record::Event { span: word(0)?, callsite, attributes, dropped, beyond }
             }
             kind::LINK => Record::Link {
                 span: word(0)?,

@@ -2,9 +2,8 @@
 //! bytes; the service reads it with `pread` and never maps it.
 
 use crate::layout::{pack, unpack};
-use crate::{ids, map};
-use std::io;
-use std::os::unix::fs::FileExt;
+use crate::{ids, sys};
+use std::io::{self, Write};
 use std::path::Path;
 
 /// Slots on the page.
@@ -90,7 +89,7 @@ fn checksum(words: &[u64]) -> u64 {
 
 /// Makes an empty page.
 pub fn create(path: &Path, mode: u32) -> io::Result<()> {
-    map::create_file(path, mode)?.write_all_at(&[0; BYTES], 0)
+    sys::create_file(path, mode)?.write_all(&[0; BYTES])
 }
 
 #[cfg(test)]
@@ -105,6 +104,18 @@ mod tests {
         assert_eq!(Request::decode(&words, 2_000), None, "run out");
         let far = Request { until: LONGEST_NS + 2, ..request };
         assert_eq!(Request::decode(&far.encode(), 1), None, "longer than any may last");
+    }
+
+    /// The page has a version of its own: what another one says asks for nothing.
+    #[test]
+    fn a_request_of_another_version_is_none() {
+        let request = Request { writer: 9, until: 2_000, ..Request::default() };
+        for version in [0, VERSION, VERSION + 1] {
+            let mut words = request.encode();
+            words[0] = pack(version, 9);
+            words[WORDS - 1] = checksum(&words[..WORDS - 1]);
+            assert_eq!(Request::decode(&words, 1_000).is_some(), version == VERSION);
+        }
     }
 
     #[test]

@@ -20,7 +20,6 @@ use crate::{clock, map, place, request, sys};
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -176,7 +175,7 @@ impl Session {
         let new = options.place.join(format!(".new-{name}"));
         let group = options.group.or_else(|| inherited_group(&options.place));
         let (dir_mode, mode) = if group.is_some() { (0o2750, 0o640) } else { (0o700, 0o600) };
-        fs::DirBuilder::new().mode(dir_mode & 0o777).create(&new)?;
+        sys::make_dir(&new, dir_mode & 0o777, false)?;
         match Self::fill(options, &new, id, pair, realtime, group, (dir_mode, mode), &name) {
             Ok(session) => Ok(Box::leak(Box::new(session))),
             Err(error) => {
@@ -198,16 +197,16 @@ impl Session {
         name: &str,
     ) -> io::Result<Session> {
         if let Some(gid) = group {
-            let meta = fs::metadata(new)?;
-            if meta.gid() != gid {
-                std::os::unix::fs::chown(new, None, Some(gid))?;
+            let owner = sys::owner(&fs::metadata(new)?);
+            if owner.gid != gid {
+                sys::set_group(new, gid)?;
             }
             // For a user outside the group, setting the mode would clear the setgid bit that the parent gave.
-            if meta.gid() != gid || meta.mode() & 0o7777 != dir_mode {
-                fs::set_permissions(new, fs::Permissions::from_mode(dir_mode))?;
+            if owner.gid != gid || owner.mode & 0o7777 != dir_mode {
+                sys::set_mode(new, dir_mode)?;
             }
         }
-        let lock = map::create_file(&new.join("lock"), mode)?;
+        let lock = sys::create_file(&new.join("lock"), mode)?;
         sys::lock_record(&lock)?;
         let control = Control::new(map::create(&new.join("control"), CONTROL_BYTES, mode)?);
         request::create(&new.join("request"), if group.is_some() { 0o660 } else { 0o600 })?;
@@ -308,7 +307,8 @@ impl Session {
         self.cold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says that the session ends: `Closed` by its guard, `Exited` at exit. The first word counts.
+    /// Says that the session ends: `Closed` or `Panicked` by its guard, `Exited` at exit. The first word
+    /// counts.
     pub fn end(&self, state: State) {
         let word = &self.control.words[header::STATE];
         let (now, clock) = crate::layout::unpack(word.load(Ordering::Relaxed));
@@ -510,8 +510,8 @@ impl Session {
 
 /// The group that a setgid parent hands down.
 fn inherited_group(place: &Path) -> Option<u32> {
-    let meta = fs::metadata(place).ok()?;
-    (meta.mode() & 0o2000 != 0).then(|| meta.gid())
+    let owner = sys::owner(&fs::metadata(place).ok()?);
+    (owner.mode & 0o2000 != 0).then_some(owner.gid)
 }
 
 fn random() -> io::Result<u128> {
@@ -533,7 +533,7 @@ pub fn remove_dead(place: &Path, service: &str, keep: usize) {
     let (mut own, mut others) = (Vec::new(), Vec::new());
     for entry in entries.flatten() {
         let is_named = entry.file_name().to_str().is_some_and(|name| name.starts_with("s-"));
-        let of_uid = entry.metadata().is_ok_and(|meta| meta.uid() == sys::uid());
+        let of_uid = entry.metadata().is_ok_and(|meta| sys::owner(&meta).uid == sys::uid());
         if is_named && of_uid && crate::reader::looks_dead(&entry.path()) {
             let of_service = service_of(&entry.path()).is_some_and(|name| name == service);
             if of_service { &mut own } else { &mut others }.push(entry.path());
@@ -566,7 +566,7 @@ fn remove_unborn(place: &Path) {
         let unborn = entry.file_name().to_str().is_some_and(|name| name.starts_with(".new-s-"));
         let Ok(meta) = entry.metadata() else { continue };
         let old = meta.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() > 60));
-        if !unborn || meta.uid() != sys::uid() || !old {
+        if !unborn || sys::owner(&meta).uid != sys::uid() || !old {
             continue;
         }
         let lock = sys::open_dir(&entry.path()).and_then(|dir| sys::open_in(&dir, "lock", false));
@@ -607,6 +607,10 @@ pub fn open_first(
     mut options: impl FnMut(&place::Place, sys::Space) -> Options,
     mut log: impl FnMut(String),
 ) -> Option<&'static Session> {
+    if !sys::SUPPORTED {
+        log("pollscope records on Linux and macOS".to_owned());
+        return None;
+    }
     for place in places {
         let space = match place::prepare(place, group) {
             Ok(space) => space,

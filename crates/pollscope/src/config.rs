@@ -21,7 +21,7 @@ const LARGEST_RINGS: u64 = 128 << 20;
 /// | `POLLSCOPE_MAX_TASKS` | tasks (and open spans) recorded at one time | 262143 |
 /// | `POLLSCOPE_MAX_ROWS` | counter rows | 3100 (16 MiB) |
 /// | `POLLSCOPE_MAX_THREADS` | threads recorded at one time | 1024 |
-/// | `POLLSCOPE_RING_BYTES` | bytes of rings for each worker | by free space and memory limit, 64 KiB to 4 MiB |
+/// | `POLLSCOPE_RING_BYTES` | bytes of rings for each worker | 64 KiB to 4 MiB: all workers and main take at most a quarter of the free space and 5 % of the memory limit, all other threads (64 KiB each) as much again |
 /// | `POLLSCOPE_SLOW_POLL_MS` | poll time from which a poll counts as slow | 10 |
 /// | `POLLSCOPE_FILTER` | which `tracing` spans and events are recorded, as `EnvFilter` | `info,tower_http=debug`, libraries off |
 /// | `POLLSCOPE_SPANS` | `join`: beside an OpenTelemetry layer, spans of `tracing` have its ids and its exporter; `export`: the agent exports them; `off`: none are recorded | `join` |
@@ -217,7 +217,8 @@ impl Config {
         }
         if let Some(dir) = session::of_another_copy() {
             say(format_args!(
-                "nothing is recorded by this copy: another copy of pollscope in this process records in {};                  `cargo tree -d` shows why there are two",
+                "nothing is recorded by this copy: another copy of pollscope in this process records in {}; \
+                 `cargo tree -d` shows why there are two",
                 dir.display()
             ));
             return Guard { owner: false };
@@ -258,6 +259,9 @@ impl Config {
         }
         if !resource.iter().any(|(key, _)| key == "service.instance.id") {
             session.info(true, "service.instance.id", &InfoValue::Str(uuid(session.id())));
+        }
+        if spans() != Spans::Join {
+            session.info(false, "tracing.apart", &InfoValue::Bool(true));
         }
         for module in modules::loaded() {
             session.module(&module);
@@ -367,7 +371,8 @@ fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
-        let hex = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        let hex = after.get(..2).filter(|two| two.iter().all(u8::is_ascii_hexdigit));
+        let hex = hex.and_then(|two| std::str::from_utf8(two).ok());
         match hex.and_then(|two| u8::from_str_radix(two, 16).ok()) {
             Some(byte) if *first == b'%' => {
                 bytes.push(byte);
@@ -406,6 +411,21 @@ mod tests {
         assert!(config.all_resource().contains(&("team".to_owned(), InfoValue::Str("a,b".to_owned()))));
         assert_eq!(config.all_resource()[0].1, InfoValue::Str("x".to_owned()));
         assert_eq!(config.warnings.len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_percent_encoding_stays_as_it_is() {
+        for (text, decoded) in [
+            ("a%20b", "a b"),
+            ("%C3%a9", "é"),
+            ("100%", "100%"),
+            ("%2", "%2"),
+            ("%zz%+1%-1", "%zz%+1%-1"),
+            ("%2541", "%41"),
+            ("a+b", "a+b"),
+        ] {
+            assert_eq!(percent_decoded(text), decoded);
+        }
     }
 
     #[test]

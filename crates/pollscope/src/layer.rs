@@ -3,26 +3,28 @@
 //! The parent of a span is what tracing says when it says anything; else the thread's current span, which may
 //! be a task's or one of `#[pollscope::instrument]`.
 
+mod filtered;
+
+pub use filtered::Layer;
+
 use crate::config::{Spans, spans};
 use crate::otel::{self, SpanContext, SpanHandle};
 use crate::recorder;
 use crate::scoped;
 use crate::span::attribute::{self, FieldValue};
-use crate::span::{self, Context as SpanOf, OpenSpan};
+use crate::span::{self, Context as SpanOf, OpenSpan, Parent, RemoteParent, TracingSpan};
 use crate::state::say;
 use pollscope_wire::record::{source, span as flags};
 use pollscope_wire::sys;
 use pollscope_wire::table::CallsiteDef;
-use std::any::TypeId;
 use std::fmt;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError, Weak};
 use tracing::dispatcher::WeakDispatch;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::Interest;
 use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
-use tracing_subscriber::filter::{Filtered, LevelFilter};
+use tracing_subscriber::filter::{Directive, LevelFilter};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 use tracing_subscriber::{EnvFilter, Registry};
@@ -46,65 +48,51 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     crate::state::layer_made();
-    let mut inner = filtered();
-    if crate::otel::BOUND {
-        inner.inner_mut().source = Some(Source::Bound);
-        span::may_wait();
+    let mut layer = unjoined();
+    if otel::BOUND {
+        layer.join(Source::Bound);
     }
-    Layer { inner }
+    layer
 }
 
-/// What records, and its filter.
-pub(crate) fn filtered<S>() -> Filtered<Recording, EnvFilter, S>
+/// The layer that has no OpenTelemetry layer beside it.
+pub(crate) fn unjoined<S>() -> Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
+    Layer::new(Recording { events: events(), join: Arc::default() })
+}
+
+/// `POLLSCOPE_FILTER`.
+fn filter() -> EnvFilter {
     let said = std::env::var("POLLSCOPE_FILTER").ok().filter(|text| !text.is_empty());
-    let filter = match said.as_deref().map(|text| (text, EnvFilter::try_new(text))) {
+    match said.as_deref().map(|text| (text, EnvFilter::try_new(text))) {
         Some((_, Ok(filter))) => filter,
         Some((text, Err(error))) => {
-            say(format_args!("POLLSCOPE_FILTER {text:?} is no filter ({error}): {DEFAULT_FILTER:?} is used"));
+            static SAID: Once = Once::new();
+            let wrong = directives(text).find(|one| one.parse::<Directive>().is_err()).unwrap_or(text);
+            SAID.call_once(|| {
+                say(format_args!(
+                    "POLLSCOPE_FILTER has {wrong:?}, which is no directive ({error}): {DEFAULT_FILTER:?} is used"
+                ));
+            });
             EnvFilter::new(DEFAULT_FILTER)
         }
         None => EnvFilter::new(DEFAULT_FILTER),
-    };
-    let recording =
-        Recording { events: events(), source: None, dispatch: OnceLock::new(), late: AtomicBool::new(false) };
-    tracing_subscriber::Layer::with_filter(recording, filter)
-}
-
-/// Records what passes its filter; see [`layer()`].
-#[derive(Debug)]
-pub struct Layer<S> {
-    inner: Filtered<Recording, EnvFilter, S>,
-}
-
-impl<S> Layer<S>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
-    /// Asks `find` for the ids that another exporter gives a span: for tracing-opentelemetry of any version. Where
-    /// it gives some, that exporter has the span, and pollscope's agent leaves it alone. It is asked as late as
-    /// possible, since asking may begin the span there. With a feature such as `tracing-opentelemetry-0_34` none is needed.
-    ///
-    /// ```ignore
-    /// use opentelemetry::trace::TraceContextExt;
-    /// let layer = pollscope::layer().with_context(|span| {
-    ///     let context = tracing_opentelemetry::get_otel_context(span.id(), span.dispatch())?;
-    ///     let of = context.span().span_context().clone();
-    ///     let (trace, span) = (of.trace_id().to_bytes(), of.span_id().to_bytes());
-    ///     Some(pollscope::SpanContext::new(trace, span, of.trace_flags().to_u8()))
-    /// });
-    /// ```
-    #[must_use]
-    pub fn with_context<F>(mut self, find: F) -> Self
-    where
-        F: Fn(SpanHandle<'_>) -> Option<SpanContext> + Send + Sync + 'static,
-    {
-        self.inner.inner_mut().source = Some(Source::Given(Box::new(find)));
-        span::may_wait();
-        self
     }
+}
+
+/// The directives of a filter: what stands between commas that are in no brackets.
+fn directives(text: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0;
+    text.split(move |c| {
+        depth += match c {
+            '[' | '{' => 1,
+            ']' | '}' => -1,
+            _ => 0,
+        };
+        depth == 0 && c == ','
+    })
 }
 
 /// Where the ids of spans come from that another exporter has.
@@ -124,83 +112,16 @@ impl fmt::Debug for Source {
     }
 }
 
-/// All is the inner one's: it is a layer with a filter of its own, and has to look like one.
-impl<S> tracing_subscriber::Layer<S> for Layer<S>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
-    fn on_register_dispatch(&self, dispatch: &Dispatch) {
-        self.inner.on_register_dispatch(dispatch);
-    }
-
-    fn on_layer(&mut self, subscriber: &mut S) {
-        self.inner.on_layer(subscriber);
-    }
-
-    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        self.inner.register_callsite(metadata)
-    }
-
-    fn enabled(&self, metadata: &Metadata<'_>, ctx: Context<'_, S>) -> bool {
-        self.inner.enabled(metadata, ctx)
-    }
-
-    fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
-        self.inner.on_new_span(attrs, id, ctx);
-    }
-
-    fn max_level_hint(&self) -> Option<LevelFilter> {
-        self.inner.max_level_hint()
-    }
-
-    fn on_record(&self, id: &Id, values: &Record<'_>, ctx: Context<'_, S>) {
-        self.inner.on_record(id, values, ctx);
-    }
-
-    fn on_follows_from(&self, id: &Id, follows: &Id, ctx: Context<'_, S>) {
-        self.inner.on_follows_from(id, follows, ctx);
-    }
-
-    fn event_enabled(&self, event: &Event<'_>, ctx: Context<'_, S>) -> bool {
-        self.inner.event_enabled(event, ctx)
-    }
-
-    fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
-        self.inner.on_event(event, ctx);
-    }
-
-    fn on_enter(&self, id: &Id, ctx: Context<'_, S>) {
-        self.inner.on_enter(id, ctx);
-    }
-
-    fn on_exit(&self, id: &Id, ctx: Context<'_, S>) {
-        self.inner.on_exit(id, ctx);
-    }
-
-    fn on_close(&self, id: Id, ctx: Context<'_, S>) {
-        self.inner.on_close(id, ctx);
-    }
-
-    fn on_id_change(&self, old: &Id, new: &Id, ctx: Context<'_, S>) {
-        self.inner.on_id_change(old, new, ctx);
-    }
-
-    unsafe fn downcast_raw(&self, id: TypeId) -> Option<*const ()> {
-        if id == TypeId::of::<Self>() {
-            return Some(std::ptr::from_ref(self).cast());
-        }
-        // SAFETY: it points into what this layer holds, and asks the same of its caller.
-        unsafe { self.inner.downcast_raw(id) }
-    }
-}
-
 /// `POLLSCOPE_EVENTS`.
 fn events() -> LevelFilter {
     let Some(text) = std::env::var("POLLSCOPE_EVENTS").ok().filter(|text| !text.is_empty()) else {
         return DEFAULT_EVENTS;
     };
     text.trim().parse().unwrap_or_else(|_| {
-        say(format_args!("POLLSCOPE_EVENTS is {text:?}, which is no level: {DEFAULT_EVENTS} is used"));
+        static SAID: Once = Once::new();
+        SAID.call_once(|| {
+            say(format_args!("POLLSCOPE_EVENTS is {text:?}, which is no level: {DEFAULT_EVENTS} is used"));
+        });
         DEFAULT_EVENTS
     })
 }
@@ -210,6 +131,12 @@ fn events() -> LevelFilter {
 pub(crate) struct Recording {
     /// Events of this level and above are recorded.
     events: LevelFilter,
+    join: Arc<Join>,
+}
+
+/// What it has to do with another exporter of its spans.
+#[derive(Debug, Default)]
+struct Join {
     source: Option<Source>,
     /// The subscriber that it is in, for the source.
     dispatch: OnceLock<WeakDispatch>,
@@ -217,7 +144,61 @@ pub(crate) struct Recording {
     late: AtomicBool,
 }
 
-impl Recording {
+/// The joins of all layers, by the address of the registry that holds their spans: some wrappers, such as one for
+/// reloading, let nobody see what they hold.
+static JOINS: Mutex<Vec<(usize, Weak<Join>)>> = Mutex::new(Vec::new());
+
+/// Asks about our layer in a subscriber, if it has it.
+fn with_join<R>(dispatch: &Dispatch, ask: impl FnOnce(&Join) -> R) -> Option<R> {
+    if let Some(recording) = dispatch.downcast_ref::<Recording>() {
+        return Some(ask(&recording.join));
+    }
+    let home = std::ptr::from_ref(dispatch.downcast_ref::<Registry>()?).addr();
+    let joins = JOINS.lock().unwrap_or_else(PoisonError::into_inner);
+    let join = joins.iter().filter(|(at, _)| *at == home).find_map(|(_, join)| join.upgrade());
+    drop(joins);
+    join.map(|join| ask(&join))
+}
+
+/// Whether our layer is in a subscriber.
+pub(crate) fn has_layer(dispatch: &Dispatch) -> bool {
+    with_join(dispatch, |_| ()).is_some()
+}
+
+impl Join {
+    /// Notes the subscriber that it is in.
+    fn is_in(this: &Arc<Join>, dispatch: &Dispatch) {
+        let _ = this.dispatch.set(dispatch.downgrade());
+        if this.source.is_some() {
+            let _ = JOINED.set(dispatch.downgrade());
+        }
+        if let Some(registry) = dispatch.downcast_ref::<Registry>() {
+            let mut joins = JOINS.lock().unwrap_or_else(PoisonError::into_inner);
+            joins.retain(|(_, join)| join.strong_count() > 0);
+            joins.push((std::ptr::from_ref(registry).addr(), Arc::downgrade(this)));
+        }
+    }
+
+    /// An `Option` of a layer does not tell it of its subscriber, nor does who reloads one: it is the one that has a
+    /// span of ours under this id, and the thread's own as spans are entered, left and closed.
+    #[cold]
+    fn look_around(this: &Arc<Join>, id: &Id, local: u64) {
+        tracing::dispatcher::get_default(|dispatch| {
+            let Some((dispatch, registry, _)) = scoped::home(dispatch, id) else { return };
+            let Some(span) = registry.span(id) else { return };
+            if span.extensions().get::<OpenSpan>().is_some_and(|open| open.local() == local) {
+                Join::is_in(this, dispatch);
+            }
+        });
+    }
+
+    /// The nearest of a span and those around it that is recorded.
+    #[cold]
+    fn nearest(&self, id: &Id) -> Option<SpanOf> {
+        let dispatch = self.dispatch.get().and_then(WeakDispatch::upgrade)?;
+        nearest(dispatch.downcast_ref::<Registry>()?, &scoped::own_id(id))
+    }
+
     fn find(&self, of: SpanHandle<'_>) -> Option<SpanContext> {
         match self.source.as_ref()? {
             Source::Bound => otel::find(of),
@@ -251,22 +232,30 @@ impl Recording {
     }
 
     /// The same inside of a subscriber's call, if it waits.
-    fn settle_here<S>(&self, id: &Id, ctx: &Context<'_, S>)
+    fn settle_here<S>(this: &Arc<Join>, id: &Id, ctx: &Context<'_, S>)
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
-        let waits = |span: &SpanRef<'_, S>| span.extensions().get::<OpenSpan>().is_some_and(OpenSpan::waits);
-        if self.source.is_some()
-            && ctx.span(id).is_some_and(|span| waits(&span))
-            && let Some(dispatch) = self.dispatch.get().and_then(WeakDispatch::upgrade)
+        let waiting = |span: &SpanRef<'_, S>| {
+            let extensions = span.extensions();
+            extensions.get::<OpenSpan>().filter(|open| open.waits()).map(OpenSpan::local)
+        };
+        if this.source.is_none() {
+            return;
+        }
+        let Some(local) = ctx.span(id).and_then(|span| waiting(&span)) else { return };
+        if this.dispatch.get().is_none() {
+            Join::look_around(this, id, local);
+        }
+        if let Some(dispatch) = this.dispatch.get().and_then(WeakDispatch::upgrade)
             && let Some(registry) = dispatch.downcast_ref::<Registry>()
         {
-            self.settle(&dispatch, registry, id);
+            this.settle(&dispatch, registry, id);
         }
     }
 }
 
-impl Recording {
+impl Join {
     /// Gives a span's own exporter our numbers, at its end.
     fn tell<S>(&self, id: &Id, span: &SpanRef<'_, S>)
     where
@@ -313,7 +302,7 @@ static JOINED: OnceLock<WeakDispatch> = OnceLock::new();
 
 pub(crate) fn settle_in(dispatch: &Dispatch, id: &Id) -> Option<SpanOf> {
     let (dispatch, registry, id) = scoped::home(dispatch, id)?;
-    dispatch.downcast_ref::<Recording>()?.settle(dispatch, registry, &id)
+    with_join(dispatch, |join| join.settle(dispatch, registry, &id))?
 }
 
 /// Fields of a span or event, formatted.
@@ -380,7 +369,16 @@ fn context_of<S>(id: &Id, ctx: &Context<'_, S>) -> Option<SpanOf>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    ctx.span(&scoped::own_id(id))?.extensions().get::<OpenSpan>().map(OpenSpan::context)
+    context_of_open(&ctx.span(&scoped::own_id(id))?)
+}
+
+fn context_of_open<'a, R: LookupSpan<'a>>(span: &SpanRef<'a, R>) -> Option<SpanOf> {
+    span.extensions().get::<OpenSpan>().map(OpenSpan::context)
+}
+
+/// A span, or the nearest one around it that is recorded: a filter may have left it out.
+fn nearest<'a, R: LookupSpan<'a>>(registry: &'a R, id: &Id) -> Option<SpanOf> {
+    registry.span(id)?.scope().find_map(|span| context_of_open(&span))
 }
 
 impl<S> tracing_subscriber::Layer<S> for Recording
@@ -388,10 +386,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn on_register_dispatch(&self, dispatch: &Dispatch) {
-        let _ = self.dispatch.set(dispatch.downgrade());
-        if self.source.is_some() {
-            let _ = JOINED.set(dispatch.downgrade());
-        }
+        Join::is_in(&self.join, dispatch);
     }
 
     fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
@@ -400,15 +395,20 @@ where
         }
         let mut fields = Fields::default();
         attrs.record(&mut fields);
-        let explicit = attrs.parent().and_then(|parent| context_of(parent, &ctx));
+        // Where the parent itself is not recorded, the nearest around it.
+        let around = || ctx.span(id)?.scope().skip(1).find_map(|of| context_of_open(&of));
+        let explicit = attrs.parent().and_then(|parent| context_of(parent, &ctx).or_else(around));
         // Its exporter knows parents that are tracing's alone.
-        let orphan = self.source.is_some() && ctx.span(id).is_some_and(|span| span.parent().is_none());
+        let orphan = self.join.source.is_some() && ctx.span(id).is_some_and(|span| span.parent().is_none());
         let open = recorder::with(|r| {
             let now = sys::tick();
-            let parent = if attrs.is_contextual() { r.entered.last().copied() } else { explicit };
+            let parent = match attrs.is_contextual() {
+                true => r.entered.last().copied(),
+                false => explicit.or_else(|| r.under.take()),
+            };
             let callsite = callsite(r, attrs.metadata(), 2);
             let task = r.frame.task;
-            let span = match self.source {
+            let span = match self.join.source {
                 Some(_) if spans() == Spans::Join => {
                     OpenSpan::open_waiting(r, parent, (id.into_u64(), orphan), callsite, task, now)
                 }
@@ -461,7 +461,8 @@ where
         }
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let explicit = event.parent().and_then(|parent| context_of(parent, &ctx));
+        let explicit =
+            event.parent().and_then(|parent| context_of(parent, &ctx).or_else(|| self.join.nearest(parent)));
         recorder::with(|r| {
             let span = if event.is_contextual() { r.entered.last().copied() } else { explicit };
             let span = span.map_or(0, |context| context.local);
@@ -472,8 +473,14 @@ where
 
     fn on_enter(&self, id: &Id, ctx: Context<'_, S>) {
         let Some(span) = ctx.span(id) else { return };
-        if let Some(open) = span.extensions().get::<OpenSpan>() {
+        let unknown = {
+            let extensions = span.extensions();
+            let Some(open) = extensions.get::<OpenSpan>() else { return };
             recorder::with(|r| open.enter(r));
+            (self.join.source.is_some() && self.join.dispatch.get().is_none()).then(|| open.local())
+        };
+        if let Some(local) = unknown {
+            Join::look_around(&self.join, id, local);
         }
     }
 
@@ -482,19 +489,23 @@ where
         if let Some(open) = span.extensions().get::<OpenSpan>() {
             recorder::with(|r| open.exit(r));
         }
-        self.settle_here(id, &ctx);
+        Join::settle_here(&self.join, id, &ctx);
     }
 
     fn on_close(&self, id: Id, ctx: Context<'_, S>) {
         let Some(span) = ctx.span(&id) else { return };
-        if !self.late.load(Ordering::Relaxed) {
-            self.settle_here(&id, &ctx);
+        if !self.join.late.load(Ordering::Relaxed) {
+            Join::settle_here(&self.join, &id, &ctx);
         }
-        self.tell(&id, &span);
+        self.join.tell(&id, &span);
         let Some(open) = span.extensions_mut().remove::<OpenSpan>() else { return };
-        if open.waits() && self.late.load(Ordering::Relaxed) {
+        if open.waits() && self.join.late.load(Ordering::Relaxed) {
             // Its exporter has it, under ids that nobody can tell any more.
             return open.abandon();
+        }
+        if open.waits() {
+            // Nobody could be asked.
+            recorder::with(|r| open.settle(r, None, open.waiting_under()));
         }
         if recorder::with(|r| open.close(r, 0)).is_none() {
             open.abandon();
@@ -509,10 +520,31 @@ pub(crate) fn context_in(dispatch: &tracing::Dispatch, id: &Id) -> Option<SpanOf
     if context.later != 0 { settle_in(home, &own) } else { Some(context) }
 }
 
+/// One of tracing's spans as a parent, as its subscriber knows it.
+pub(crate) fn parent_in(dispatch: &Dispatch, id: &Id) -> Parent {
+    let Some((_, registry, own)) = scoped::home(dispatch, id) else { return Parent::Root };
+    let is_recorded = |span: &SpanRef<'_, Registry>| span.extensions().get::<OpenSpan>().is_some();
+    let Some(span) = registry.span(&own) else { return Parent::Root };
+    let nearest = span.scope().find(is_recorded).map(|span| span.id());
+    let context = nearest.and_then(|nearest| context_in(dispatch, &scoped::like(id, nearest)));
+    Parent::Tracing(TracingSpan { home: std::ptr::from_ref(registry).addr(), id: own.into_u64() }, context)
+}
+
+/// Whether a span can be a parent of what is opened here.
+pub(crate) fn is_here(span: TracingSpan) -> bool {
+    tracing::dispatcher::get_default(|dispatch| {
+        let registry = scoped::front(dispatch).downcast_ref::<Registry>();
+        registry.is_some_and(|registry| {
+            std::ptr::from_ref(registry).addr() == span.home
+                && registry.span(&Id::from_u64(span.id)).is_some()
+        })
+    })
+}
+
 /// Whether spans opened here have another exporter: an OpenTelemetry layer beside ours.
 pub(crate) fn joins() -> bool {
     let joined = |dispatch: &Dispatch| {
-        scoped::front(dispatch).downcast_ref::<Recording>().is_some_and(|layer| layer.source.is_some())
+        with_join(scoped::front(dispatch), |join| join.source.is_some()).unwrap_or(false)
     };
     span::may_join() && spans() == Spans::Join && tracing::dispatcher::get_default(joined)
 }
@@ -529,24 +561,21 @@ pub(crate) fn with_open<R>(span: &tracing::Span, look: impl FnOnce(&OpenSpan) ->
 }
 
 /// Gives a tracing span a parent in another process, before it is entered.
-#[cfg(feature = "tower")]
-pub(crate) fn attach(
-    span: &tracing::Span,
-    remote: crate::span::RemoteParent,
-    carried: Option<crate::http::Carried>,
-) {
+pub(crate) fn attach(span: &tracing::Span, remote: RemoteParent) {
     // Not to be done while anything of the span is held.
     if span::may_join() && with_open(span, OpenSpan::waits) == Some(true) {
         let flags = u8::from(remote.sampled);
-        otel::set_parent(span, &SpanContext { trace_id: remote.trace, span_id: remote.span, flags });
+        otel::set_parent(span, &SpanContext { trace_id: remote.trace, span_id: remote.span, flags }, true);
     }
+    with_open(span, |open| recorder::with(|r| open.attach(r, remote)));
+}
+
+/// Keeps what goes out with requests of a span's trace while the span is open.
+#[cfg(feature = "tower")]
+pub(crate) fn carry(span: &tracing::Span, carried: crate::http::Carried) {
     span.with_subscriber(|(id, dispatch)| {
         let Some((_, registry, id)) = scoped::home(dispatch, id) else { return };
-        let Some(span) = registry.span(&id) else { return };
-        if let Some(open) = span.extensions().get::<OpenSpan>() {
-            recorder::with(|r| open.attach(r, remote));
-        }
-        if let Some(carried) = carried {
+        if let Some(span) = registry.span(&id) {
             span.extensions_mut().replace(carried);
         }
     });

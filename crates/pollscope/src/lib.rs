@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Nothing here can make the service fail: without a place to record, every function is its plain `tokio`
-//! counterpart. The environment variables are listed at [`Config`].
+//! counterpart; so it is on all systems but Linux and macOS. The environment variables are listed at [`Config`].
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod config;
 mod recorder;

@@ -61,7 +61,18 @@ pub(crate) struct Told {
         expect(dead_code, reason = "only bound minors are told")
     )]
     pub estimated: bool,
+    #[cfg_attr(
+        not(any(feature = "tracing-opentelemetry-0_33", feature = "tracing-opentelemetry-0_34")),
+        expect(dead_code, reason = "only bound minors are told")
+    )]
+    pub cancelled: bool,
     pub task: u64,
+    /// A span of ours that it links, being a root there.
+    #[cfg_attr(
+        not(any(feature = "tracing-opentelemetry-0_33", feature = "tracing-opentelemetry-0_34")),
+        expect(dead_code, reason = "only bound minors are told")
+    )]
+    pub opened_in: Option<SpanContext>,
 }
 
 impl Told {
@@ -111,14 +122,23 @@ pub(crate) fn tell(of: SpanHandle<'_>, told: &Told) -> bool {
     false
 }
 
-/// Tells the span's own exporter of a parent in another process, before the span begins there.
-#[cfg(feature = "tower")]
-pub(crate) fn set_parent(span: &tracing::Span, parent: &SpanContext) {
-    let _ = (span, parent);
+/// Tells the span's own exporter of a parent that tracing knows nothing of, before the span begins there. `remote`:
+/// it is in another process.
+pub(crate) fn set_parent(span: &tracing::Span, parent: &SpanContext, remote: bool) {
+    let _ = (span, parent, remote);
     #[cfg(feature = "tracing-opentelemetry-0_34")]
-    with_0_34::set_parent(span, parent);
+    with_0_34::set_parent(span, parent, remote);
     #[cfg(feature = "tracing-opentelemetry-0_33")]
-    with_0_33::set_parent(span, parent);
+    with_0_33::set_parent(span, parent, remote);
+}
+
+/// Tells the span's own exporter of a link.
+pub(crate) fn add_link(span: &tracing::Span, to: &SpanContext, remote: bool) {
+    let _ = (span, to, remote);
+    #[cfg(feature = "tracing-opentelemetry-0_34")]
+    with_0_34::add_link(span, to, remote);
+    #[cfg(feature = "tracing-opentelemetry-0_33")]
+    with_0_33::add_link(span, to, remote);
 }
 
 /// Whether any minor is bound.
@@ -146,19 +166,27 @@ macro_rules! bind {
                 found.is_valid().then_some(found)
             }
 
-            #[cfg(feature = "tower")]
-            pub fn set_parent(span: &tracing::Span, parent: &SpanContext) {
-                use $api::trace::{SpanContext, SpanId, TraceFlags, TraceId};
-                use $layer::OpenTelemetrySpanExt;
-                let remote = SpanContext::new(
-                    TraceId::from_bytes(parent.trace_id.to_be_bytes()),
-                    SpanId::from_bytes(parent.span_id.to_be_bytes()),
-                    TraceFlags::new(parent.flags),
-                    true,
+            fn api(of: &SpanContext, remote: bool) -> $api::trace::SpanContext {
+                use $api::trace::{SpanId, TraceFlags, TraceId};
+                $api::trace::SpanContext::new(
+                    TraceId::from_bytes(of.trace_id.to_be_bytes()),
+                    SpanId::from_bytes(of.span_id.to_be_bytes()),
+                    TraceFlags::new(of.flags),
+                    remote,
                     Default::default(),
-                );
+                )
+            }
+
+            pub fn set_parent(span: &tracing::Span, parent: &SpanContext, remote: bool) {
+                use $layer::OpenTelemetrySpanExt;
+                let parent = $api::Context::new().with_remote_span_context(api(parent, remote));
                 // One that began already keeps its parent.
-                let _ = span.set_parent($api::Context::new().with_remote_span_context(remote));
+                let _ = span.set_parent(parent);
+            }
+
+            pub fn add_link(span: &tracing::Span, to: &SpanContext, remote: bool) {
+                use $layer::OpenTelemetrySpanExt;
+                span.add_link(api(to, remote));
             }
 
             pub fn tell(of: SpanHandle<'_>, told: &Told) -> bool {
@@ -170,8 +198,15 @@ macro_rules! bind {
                 for (key, value) in told.numbers() {
                     span.set_attribute(KeyValue::new(key, value));
                 }
-                if told.estimated {
-                    span.set_attribute(KeyValue::new("pollscope.estimated", true));
+                for (key, set) in
+                    [("pollscope.estimated", told.estimated), ("pollscope.cancelled", told.cancelled)]
+                {
+                    if set {
+                        span.set_attribute(KeyValue::new(key, true));
+                    }
+                }
+                if let Some(of) = &told.opened_in {
+                    span.add_link(api(of, false), Vec::new());
                 }
                 true
             }

@@ -55,7 +55,12 @@ pub(crate) struct Recorder {
     pub frame: Frame,
     /// Entered spans and, below them, what the polls made current: the last is the current one.
     pub entered: Vec<Context>,
-    /// A task that just ended here, or whose future is being dropped.
+    /// How many of these were there when each poll or job under way began.
+    bases: Vec<usize>,
+    /// What is above the span that tracing is about to open, if that has no parent there.
+    #[cfg(feature = "tracing")]
+    pub under: Option<Context>,
+    /// A task that just ended here.
     pub completing: (Who, u64),
     pub parked_since: u64,
     /// Since when, and of which runtime.
@@ -85,8 +90,8 @@ pub(crate) struct Frame {
     pub self_wakes: u64,
     pub clones: u64,
     pub drops: u64,
-    /// A child whose result was seen.
-    pub entered: usize,
+    /// It is no poll: the task's future is being dropped.
+    pub dropping: bool,
 }
 
 /// What a row key is found by: addresses of the location and of the type's name, the name's hash, and more.
@@ -254,6 +259,9 @@ fn register(global: &'static Global, local: &Local) {
         known: None,
         frame: Frame::default(),
         entered: Vec::with_capacity(16),
+        bases: Vec::with_capacity(16),
+        #[cfg(feature = "tracing")]
+        under: None,
         completing: (Who::UNKNOWN, 0),
         parked_since: 0,
         unparked_since: (0, 0),
@@ -285,8 +293,26 @@ impl Recorder {
     pub fn leave(&mut self, local: u64) {
         if let Some(at) = self.entered.iter().rposition(|context| context.local == local) {
             self.entered.remove(at);
+            // One from before: polls and jobs under way must not take another for theirs.
+            self.bases.iter_mut().rev().take_while(|base| **base > at).for_each(|base| *base -= 1);
             self.show();
         }
+    }
+
+    /// A poll or job begins, in this span.
+    #[inline]
+    pub fn begin(&mut self, span: Option<Context>) {
+        self.bases.push(self.entered.len());
+        self.entered.extend(span);
+        self.show();
+    }
+
+    /// It ends: what it entered and did not leave is current no more.
+    #[inline]
+    pub fn end(&mut self) {
+        let base = self.bases.pop().unwrap_or(0);
+        self.entered.truncate(base);
+        self.show();
     }
 
     /// Shows what is being polled, and the current span, in the thread's words.
@@ -306,7 +332,8 @@ impl Recorder {
     #[inline]
     pub fn who(&self) -> Who {
         if self.frame.task != 0 {
-            return Who::new(Who::TASK, self.frame.task);
+            let kind = if self.frame.dropping { Who::DROPPING } else { Who::TASK };
+            return Who::new(kind, self.frame.task);
         }
         if self.parked_since != 0 {
             return Who::new(Who::DRIVER, self.handle.writer);

@@ -49,7 +49,7 @@ pub fn runtime(builder: &mut Builder) -> RuntimeBuilder<'_> {
 }
 
 impl RuntimeBuilder<'_> {
-    /// The name that tells this runtime from others.
+    /// The name that tells this runtime from others, in the place of [`Builder::name`].
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
@@ -156,13 +156,16 @@ impl RuntimeBuilder<'_> {
         });
         // The number must stand before the threads start: they ask for it at once.
         if let Some(global) = state::recording() {
-            number.store(reserve(global, name.as_deref()), Ordering::Relaxed);
+            number.store(
+                global.session.runtime(name.as_deref().unwrap_or_default(), true, 0),
+                Ordering::Relaxed,
+            );
         }
         let runtime = build(inner)?;
         let number = number.load(Ordering::Relaxed);
         if let Some(global) = state::recording() {
             let handle = handle(&runtime);
-            describe(global, number, handle);
+            describe(global, number, handle, name.is_some());
             numbers().lock().unwrap_or_else(PoisonError::into_inner).insert(handle.id(), number);
         }
         Ok(runtime)
@@ -265,19 +268,21 @@ fn numbers() -> &'static Mutex<HashMap<tokio::runtime::Id, u32>> {
     NUMBERS.get_or_init(Default::default)
 }
 
-fn reserve(global: &Global, name: Option<&str>) -> u32 {
+/// What a runtime says of itself once it is built. Its own name serves where none was given here; one without any is
+/// known by when it came.
+fn describe(global: &Global, number: u32, handle: &Handle, named: bool) {
     static UNNAMED: AtomicU32 = AtomicU32::new(0);
-    match name {
-        Some(name) => global.session.runtime(name, true, 0),
-        None => match UNNAMED.fetch_add(1, Ordering::Relaxed) {
-            0 => global.session.runtime("main", true, 0),
-            n => global.session.runtime(&format!("runtime-{}", n + 1), true, 0),
-        },
-    }
-}
-
-fn describe(global: &Global, number: u32, handle: &Handle) {
     if let Some(entry) = global.session.runtime_words(number) {
+        if !named {
+            let name = match handle.name() {
+                Some(name) => global.session.string(name),
+                None => match UNNAMED.fetch_add(1, Ordering::Relaxed) {
+                    0 => global.session.string("main"),
+                    n => global.session.string(&format!("runtime-{}", n + 1)),
+                },
+            };
+            entry[words::NAME].store(name as u64, Ordering::Relaxed);
+        }
         let flavour = 1 + (handle.runtime_flavor() != RuntimeFlavor::CurrentThread) as u32;
         let workers = handle.metrics().num_workers() as u32;
         entry[words::FLAVOUR].store(pollscope_wire::layout::pack(flavour, workers), Ordering::Relaxed);
@@ -288,8 +293,8 @@ fn describe(global: &Global, number: u32, handle: &Handle) {
 pub(crate) fn number(global: &Global, handle: &Handle) -> u32 {
     let mut numbers = numbers().lock().unwrap_or_else(PoisonError::into_inner);
     *numbers.entry(handle.id()).or_insert_with(|| {
-        let number = reserve(global, None);
-        describe(global, number, handle);
+        let number = global.session.runtime("", true, 0);
+        describe(global, number, handle, false);
         number
     })
 }

@@ -8,8 +8,14 @@
 //! How the global one is noticed: a new `Dispatch` asks all living subscribers for their interest in all call
 //! sites again. What the global one is, only a thread without a scoped default can see.
 
-use crate::layer::{Recording, filtered};
+mod childless;
+
+#[cfg(feature = "tower")]
+pub(crate) use childless::scope;
+
+use crate::layer;
 use crate::state;
+pub(crate) use childless::Childless;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt;
@@ -24,12 +30,11 @@ use tracing::subscriber::{DefaultGuard, Interest, NoSubscriber};
 use tracing::{Dispatch, Event, Level, Metadata, Subscriber, dispatcher};
 use tracing_core::callsite::{Identifier, rebuild_interest_cache};
 use tracing_core::span::Current;
-use tracing_subscriber::filter::Filtered;
+use tracing_subscriber::Registry;
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{EnvFilter, Registry};
 
-type Inner = Layered<Filtered<Recording, EnvFilter, Registry>, Registry>;
+type Inner = Layered<layer::Layer<Childless>, Childless>;
 
 /// See the module.
 pub(crate) struct Scoped {
@@ -59,7 +64,7 @@ thread_local! {
 pub(crate) fn install() {
     let logs = would_log();
     LOGS.store(logs, Ordering::Relaxed);
-    let inner = tracing_subscriber::registry().with(filtered());
+    let inner = Childless::default().with(layer::unjoined());
     let scoped = Scoped { inner, known: Mutex::default() };
     if SCOPED.set(Dispatch::new(scoped)).is_err() {
         return;
@@ -161,7 +166,7 @@ fn look_from_a_fresh_thread() {
 /// There is a global one.
 #[cold]
 fn note(global: Dispatch) {
-    let ours = global.downcast_ref::<Recording>().is_some();
+    let ours = layer::has_layer(&global);
     if GLOBAL.set(global).is_ok() {
         if !ours {
             state::foreign_subscriber();
@@ -203,9 +208,15 @@ pub(crate) fn home<'a>(dispatch: &'a Dispatch, id: &Id) -> Option<(&'a Dispatch,
     }
 }
 
+/// An id of the registry that has `known`, as that one is given out.
+pub(crate) fn like(known: &Id, id: Id) -> Id {
+    if untagged(known).is_some() { tagged(&id) } else { id }
+}
+
 /// Whom a dispatch speaks for now.
 pub(crate) fn front(dispatch: &Dispatch) -> &Dispatch {
-    GLOBAL.get().filter(|_| dispatch.is::<Scoped>()).unwrap_or(dispatch)
+    let global = dispatch.is::<Scoped>().then(global).flatten();
+    global.map_or(dispatch, |(global, _)| global)
 }
 
 /// The id under which our own layer finds a span.

@@ -15,6 +15,8 @@ mod sampler;
 pub(crate) use context::Context;
 pub use context::{Current, current};
 pub(crate) use limits::SpanLimits;
+#[cfg(feature = "tracing")]
+pub(crate) use refer::TracingSpan;
 pub use refer::{Parent, SpanRef};
 pub(crate) use sampler::Sampler;
 
@@ -130,6 +132,8 @@ const KNOWN_KEYS: usize = 8;
 #[cfg(feature = "tracing")]
 const SERVER: u32 = 1 << 16;
 const ADOPTED: u32 = 1 << 17;
+/// It is the current span without being entered.
+const SHOWN: u32 = 1 << 18;
 
 static GENERATIONS: Generations = Generations::new();
 /// Generation of spans that found no slot: they share its number.
@@ -434,8 +438,20 @@ impl OpenSpan {
             idle: r.global.nanos(duration - busy - cut),
             polls: self.entered.load(Ordering::Relaxed),
             estimated: self.has(flags::ESTIMATED) || cut != scheduled,
+            cancelled: self.has(flags::CANCELLED),
             task: self.task.load(Ordering::Relaxed) & ID_MASK,
+            opened_in: self.opened_in(),
         }
+    }
+
+    /// The span of ours in which it was opened, where its exporter made it a root.
+    #[cfg(feature = "tracing")]
+    fn opened_in(&self) -> Option<crate::otel::SpanContext> {
+        let waited = self.waits.as_ref().filter(|waited| waited.linked)?;
+        let own = self.context();
+        let parent = waited.parent.filter(|parent| parent.later == 0 && parent.trace != own.trace)?;
+        let flags = u8::from(parent.sampled);
+        Some(crate::otel::SpanContext { trace_id: parent.trace, span_id: parent.span, flags })
     }
 
     /// Marks it as a server's.
@@ -451,6 +467,21 @@ impl OpenSpan {
         (flags & SERVER != 0).then_some(flags & ADOPTED != 0)
     }
 
+    /// Marks it as the span of a request that goes on in several tasks: no other is to take it.
+    #[cfg(all(feature = "tracing", feature = "tower"))]
+    pub fn claim(&self) {
+        self.flags.fetch_or(ADOPTED, Ordering::Relaxed);
+    }
+
+    /// Whether entering it counts, or merely makes it the current span.
+    #[cfg(all(feature = "tracing", feature = "tower"))]
+    pub fn count_entries(&self, count: bool) {
+        match count {
+            true => self.flags.fetch_and(!SHOWN, Ordering::Relaxed),
+            false => self.flags.fetch_or(SHOWN, Ordering::Relaxed),
+        };
+    }
+
     /// Whether it is entered now.
     #[cfg(all(feature = "tracing", feature = "tower"))]
     pub fn is_entered(&self) -> bool {
@@ -464,7 +495,7 @@ impl OpenSpan {
     }
 
     /// Gives it a parent in another process, before it has children.
-    #[cfg(all(feature = "tracing", feature = "tower"))]
+    #[cfg(feature = "tracing")]
     pub fn attach(&self, r: &mut Recorder, remote: RemoteParent) {
         if self.later.load(Ordering::Relaxed) != 0 {
             // Its exporter may know better.
@@ -505,6 +536,9 @@ impl OpenSpan {
     }
 
     fn enter_from(&self, r: &mut Recorder, now: impl FnOnce() -> u64) {
+        if self.flags.load(Ordering::Relaxed) & SHOWN != 0 {
+            return r.enter(self.context());
+        }
         if self.depth.fetch_add(1, Ordering::Relaxed) == 0 {
             let now = now();
             if self.entered.load(Ordering::Relaxed) == 0 && self.task.load(Ordering::Relaxed) != r.frame.task
@@ -573,8 +607,24 @@ impl OpenSpan {
     /// Makes it the span of this task, a request's, that it was opened around. It may be entered outside of it.
     #[cfg(all(feature = "tracing", feature = "tower"))]
     pub fn adopt(&self, r: &Recorder) {
-        self.flags.fetch_or(ADOPTED, Ordering::Relaxed);
+        self.flags.fetch_or(ADOPTED | flags::UNDER_WAY as u32, Ordering::Relaxed);
         self.move_to(r);
+        self.show_flags();
+    }
+
+    /// The request that adopted it is over.
+    #[cfg(all(feature = "tracing", feature = "tower"))]
+    pub fn request_over(&self) {
+        self.flags.fetch_and(!(flags::UNDER_WAY as u32), Ordering::Relaxed);
+        self.show_flags();
+    }
+
+    #[cfg(all(feature = "tracing", feature = "tower"))]
+    fn show_flags(&self) {
+        if let Some((_, slot)) = self.slot {
+            let bits = self.flags.load(Ordering::Relaxed) as u16;
+            slot[span::FLAGS].store(bits as u64, Ordering::Relaxed);
+        }
     }
 
     /// Takes the time of an adopted span's task, as if it were left now.
@@ -605,6 +655,9 @@ impl OpenSpan {
 
     fn exit_at(&self, r: &mut Recorder, now: u64) {
         r.leave(self.open.span);
+        if self.flags.load(Ordering::Relaxed) & SHOWN != 0 {
+            return;
+        }
         if self.depth.fetch_sub(1, Ordering::Relaxed) != 1 {
             return;
         }

@@ -196,7 +196,8 @@ impl Drop for Guard {
         if self.owner
             && let Some(global) = recording()
         {
-            global.session.end(State::Closed);
+            let panicked = std::thread::panicking();
+            global.session.end(if panicked { State::Panicked } else { State::Closed });
             global.enabled.store(0, Ordering::Relaxed);
             #[cfg(feature = "tracing")]
             crate::scoped::release();

@@ -13,8 +13,8 @@ pub use join::{AbortHandle, JoinHandle};
 pub use join_set::JoinSet;
 /// The rest of tokio's, that an import of this module serves as one of `tokio::task` does.
 pub use tokio::task::{
-    Id, JoinError, LocalEnterGuard, LocalSet, block_in_place, consume_budget, coop, id, try_id,
-    unconstrained, yield_now,
+    Id, JoinError, LocalEnterGuard, LocalKey, LocalSet, block_in_place, consume_budget, coop, futures, id,
+    try_id, unconstrained, yield_now,
 };
 pub(crate) use wrapper::Recorded;
 

@@ -143,7 +143,8 @@ pub(crate) struct Job {
 /// What a job's run began with.
 struct Run {
     start: u64,
-    entered: usize,
+    /// The thread was told of it.
+    begun: bool,
 }
 
 impl Job {
@@ -164,14 +165,8 @@ impl Job {
     fn begin(&mut self) {
         let start = sys::tick().max(self.queued);
         let span = self.span.as_ref().map(OpenSpan::context);
-        let entered = recorder::with(|r| {
-            let entered = r.entered.len();
-            if let Some(context) = span {
-                r.enter(context);
-            }
-            entered
-        });
-        self.run = Some(Run { start, entered: entered.unwrap_or(0) });
+        let begun = recorder::with(|r| r.begin(span)).is_some();
+        self.run = Some(Run { start, begun });
         self.outcome = outcome::PANICKED;
     }
 
@@ -180,9 +175,8 @@ impl Job {
         let start = self.run.as_ref().map_or(end, |run| run.start);
         let end = end.max(start);
         let (busy, queued) = (end - start, start - self.queued);
-        if let Some(run) = &self.run {
-            r.entered.truncate(run.entered);
-            r.show();
+        if self.run.as_ref().is_some_and(|run| run.begun) {
+            r.end();
         }
         if let Some(row) = r.row(self.key) {
             let how = match self.outcome {

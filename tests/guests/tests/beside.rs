@@ -1,9 +1,7 @@
 //! Beside a tracing-opentelemetry layer each span has one exporter, and all hang together.
 
-use pollscope_collect::{Collector, Options};
 use pollscope_model::event::{SpanId, SpanSource, TraceId};
 use pollscope_model::span::FinishedSpan;
-use pollscope_model::{Limits, Model};
 use pollscope_testkit::Place;
 use std::collections::HashMap;
 use std::process::Command;
@@ -21,9 +19,17 @@ struct Theirs {
 struct Ran {
     /// What `current()` said in the request.
     current: String,
+    /// Whether our traceparent was that of the SDK's propagator.
+    same: bool,
     theirs: Vec<Theirs>,
     ours: Vec<FinishedSpan>,
     said: String,
+}
+
+/// A kind that exports by itself: what it prints are log lines.
+fn run_logged(kind: &str) -> Ran {
+    // Nobody listens there, and nothing is sent.
+    run(kind, &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9"), ("POLLSCOPE_RING_BYTES", "1048576")])
 }
 
 fn run(kind: &str, environment: &[(&str, &str)]) -> Ran {
@@ -38,7 +44,7 @@ fn run(kind: &str, environment: &[(&str, &str)]) -> Ran {
     let (told, said) = (text(output.stdout), text(output.stderr));
     assert!(output.status.success(), "{kind}: {}\n{told}\n{said}", output.status);
     let number = |text: &str| u64::from_str_radix(text, 16).expect("it is a number");
-    let (mut current, mut theirs) = (String::new(), Vec::new());
+    let (mut current, mut theirs, mut same) = (String::new(), Vec::new(), false);
     for line in told.lines() {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
@@ -50,17 +56,13 @@ fn run(kind: &str, environment: &[(&str, &str)]) -> Ran {
                 parent: Some(SpanId(number(parent))).filter(|parent| parent.0 != 0),
                 told: told.split(',').map(str::to_owned).collect(),
             }),
+            ["same", told] => same = told == "true",
+            _ if line.starts_with('{') => {}
             _ => panic!("{line}"),
         }
     }
-    let mut collector = Collector::new(Options { dirs: vec![place.path().to_owned()], ..Options::default() });
-    collector.discover();
-    let mut model = Model::new(Limits::default());
-    for _ in 0..4 {
-        collector.round(&mut |session, event| model.apply(session, event));
-        model.end_round();
-    }
-    Ran { current, theirs, ours: model.take_finished(usize::MAX), said }
+    let mut model = pollscope_testkit::model(&place);
+    Ran { current, same, theirs, ours: model.take_finished(usize::MAX), said }
 }
 
 impl Ran {
@@ -112,12 +114,93 @@ fn instrumented_functions_are_the_sdks_spans_too() {
     assert!(ours.callsite.location.file.ends_with("beside.rs"));
 }
 
+impl Theirs {
+    fn says(&self, what: &str) -> bool {
+        self.told.iter().any(|told| told == what)
+    }
+}
+
+/// Requests under our layers are spans of tracing, too: below their caller, and above what is opened in them.
+#[track_caller]
+fn requests_are_the_sdks(ran: &Ran) {
+    let of = |kind: &str, what: &str| {
+        let mut found = ran.theirs.iter().filter(|span| span.says(kind) && span.says(what));
+        let span = found.next().unwrap_or_else(|| panic!("no {kind} {what} in {:?}", ran.theirs));
+        assert!(found.next().is_none(), "one {kind} {what}");
+        assert_eq!((&*span.name, span.says("http.response.status_code=200")), ("GET", true), "{span:?}");
+        span
+    };
+    let front = of("kind=Server", "url.path=/front");
+    let asked = of("kind=Client", "url.full=http://back/back");
+    let back = of("kind=Server", "url.path=/back");
+    assert_eq!((front.trace, front.parent), (TraceId(0xfeb), Some(SpanId(7))));
+    assert_eq!(ran.their("called").parent, Some(front.span));
+    assert_eq!((asked.trace, asked.parent), (front.trace, Some(ran.their("called").span)));
+    assert_eq!(
+        (back.trace, back.parent),
+        (front.trace, Some(asked.span)),
+        "by the traceparent that went out"
+    );
+    assert_eq!(ran.their("back").parent, Some(back.span));
+    for theirs in [front, asked, back] {
+        let ours = ran.ours.iter().find(|ours| ours.ids.span == theirs.span).expect("it is recorded");
+        assert!(ours.ids.foreign && ours.polls >= 1 && !ours.estimated, "{ours:?}");
+        assert!(ours.callsite.location.file.ends_with("beside.rs"), "{ours:?}");
+    }
+    let task = |span: &Theirs| ran.ours.iter().find(|ours| ours.ids.span == span.span).and_then(|of| of.task);
+    assert_eq!(task(front), task(ran.their("called")), "it is of its request's task");
+    assert_ne!(task(front), task(back));
+    assert!(!ran.ours.iter().any(|span| matches!(span.source, SpanSource::Server | SpanSource::Client)));
+}
+
+/// Whatever parent the attribute names, both sides know it.
+#[test]
+fn parents_that_are_not_the_current_span_are_told_to_the_sdk() {
+    for kind in ["bound", "older"] {
+        let ran = run(kind, &[]);
+        ran.hangs_together();
+        let above = ran.their("above");
+        let known = |name: &str| {
+            let (ours, theirs) = (ran.our(name), ran.their(name));
+            assert!(
+                ours.ids.foreign && (ours.ids.trace, ours.ids.span) == (theirs.trace, theirs.span),
+                "{name}"
+            );
+            (theirs.trace, theirs.parent)
+        };
+        let below = |name: &str| (ran.their(name).trace, Some(ran.their(name).span));
+        for name in ["below_span", "below_id", "below_captured"] {
+            assert_eq!(known(name), below("above"), "{kind}: {name}");
+            assert!(!ran.our("above").links.iter().any(|link| link.1 == ran.our(name).ids.span), "{name}");
+        }
+        assert_eq!(known("deeper"), below("below_span"));
+        assert_eq!(known("deeper_still"), below("below_captured"));
+        assert_eq!(known("below_remote"), (TraceId(0xfed), Some(SpanId(7))));
+        assert!(ran.our("below_remote").ids.parent_remote);
+        // What our filter leaves out is there all the same.
+        assert_eq!(known("below_unseen"), below("unseen"));
+        assert_eq!(known("below_none").1, None);
+        let links = |name: &str| -> Vec<String> {
+            let told = ran.their(name).told.iter();
+            told.filter_map(|told| told.strip_prefix("link:")).map(str::to_owned).collect()
+        };
+        let to_above = format!("{:032x}:{:016x}:false", above.trace.0, above.span.0);
+        assert_eq!(links("follows_span"), [to_above.clone(), to_above.clone()]);
+        assert_eq!(links("follows_captured"), [to_above]);
+        assert_eq!(links("follows_remote"), [format!("{:032x}:{:016x}:true", 0xfed, 7)]);
+        assert_eq!(known("follows_span"), below("here"));
+        assert_eq!(ran.our("follows_captured").links, [(above.trace, above.span)]);
+    }
+}
+
 /// Spans are the SDK's; tasks are the agent's.
 #[track_caller]
 fn joined(kind: &str, told: bool) {
     let ran = run(kind, &[]);
     assert!(ran.said.is_empty(), "{}", ran.said);
     ran.hangs_together();
+    requests_are_the_sdks(&ran);
+    assert!(ran.same, "one traceparent, whoever writes it");
     for name in ["request", "parse", "query", "row", "never_entered"] {
         let (ours, theirs) = (ran.our(name), ran.their(name));
         assert!(ours.ids.foreign, "{name}");
@@ -139,6 +222,8 @@ fn joined(kind: &str, told: bool) {
     let query = ran.their("query");
     assert_eq!((query.parent, query.trace == request.trace), (None, false));
     assert_eq!(lookup.links, [(query.trace, query.span)]);
+    let back = format!("link:{:032x}:{:016x}:false", lookup.ids.trace.0, lookup.ids.span.0);
+    assert_eq!(query.says(&back), told, "{:?}", query.told);
     // The caller's decision is kept, in spans of ours too.
     let afar: Vec<&FinishedSpan> = ran.ours.iter().filter(|span| &*span.name == "from_afar").collect();
     let after: Vec<&FinishedSpan> = ran.ours.iter().filter(|span| &*span.name == "after").collect();
@@ -171,6 +256,19 @@ fn with_a_closure_for_any_version() {
     joined("given", false);
 }
 
+/// The SDK decided: nothing leaves, and all is recorded.
+#[test]
+fn a_sampler_that_never_samples_is_heeded() {
+    let ran = run_logged("never_samples");
+    for name in ["request", "fetch", "lookup", "query"] {
+        assert!(!ran.our(name).ids.sampled, "{name}");
+    }
+    assert!(ran.our("request").ids.foreign && !ran.our("lookup").ids.foreign);
+    assert_eq!(ran.our("lookup").ids.parent, Some(ran.our("request").ids.span));
+    let agents = ran.ours.iter().filter(|span| span.ids.sampled).count();
+    assert!(agents == 0 && ran.ours.len() >= 20 * 9, "{agents} of {}", ran.ours.len());
+}
+
 #[test]
 fn export_gives_all_to_the_agent_with_ids_of_our_own() {
     let ran = run("bound", &[("POLLSCOPE_SPANS", "export")]);
@@ -179,13 +277,17 @@ fn export_gives_all_to_the_agent_with_ids_of_our_own() {
     assert_ne!(request.ids.trace, ran.their("request").trace);
     assert_eq!((lookup.ids.trace, lookup.ids.parent), (request.ids.trace, Some(request.ids.span)));
     assert_eq!(ran.our("query").ids.parent, Some(lookup.ids.span));
+    let requests = |source| ran.ours.iter().filter(move |span| span.source == source).count();
+    assert_eq!((requests(SpanSource::Server), requests(SpanSource::Client)), (2, 1));
 }
 
 #[test]
 fn off_records_none() {
     let ran = run("bound", &[("POLLSCOPE_SPANS", "off")]);
     assert!(ran.ours.is_empty(), "{:?}", ran.ours);
-    assert_eq!(ran.theirs.len(), 8);
+    let without = ["fetch", "count", "below_", "follows_"];
+    assert!(!ran.theirs.iter().any(|span| without.iter().any(|name| span.name.starts_with(name))));
+    assert_eq!(ran.theirs.iter().filter(|span| span.name == "deeper").count(), 1);
 }
 
 #[test]

@@ -153,10 +153,21 @@ pub fn summary(agent: &mut Agent, done: Option<shop::load::Done>) -> String {
     );
     section("Panics", told(&found.panicked), "");
     section("Suspects", told(&found.suspects), "");
+    section("What was seen of each", seen(agent), "no session was read");
     for slow in slowest.iter().take(TREES) {
         text += &tree(agent, slow.trace, columns);
     }
     text
+}
+
+/// How much of it this was made of.
+fn seen(agent: &Agent) -> Vec<String> {
+    let of = |session: &pollscope_model::Session| {
+        let (service, lost) = (session.info().service().to_owned(), session.records().lost());
+        let all = session.coverage().into_iter();
+        all.map(move |one| format!("{service}: {one}; {lost} records were lost")).collect::<Vec<_>>()
+    };
+    agent.model.sessions().flat_map(of).collect()
 }
 
 fn told<T: ToString>(found: &[T]) -> Vec<String> {

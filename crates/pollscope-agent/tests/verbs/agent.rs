@@ -1,6 +1,6 @@
 //! The agent's own pages, and its own telemetry.
 
-use crate::support::{Agent, ask, service, service_with, wait_for};
+use crate::support::{Agent, ask, pollscope, service, service_with, wait_for};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -348,4 +348,107 @@ fn what_is_not_sampled_is_shown_here_and_not_exported() {
     assert_eq!(agent.end(), Some(0));
     assert!(seen.lock().unwrap().is_empty());
     assert_eq!(ask(&place, &["traces", "--json"]).json()["traces"].as_array().unwrap().len(), 2);
+}
+
+/// Tasks recorded of tasks alive, also under a name that would spoil the page.
+#[test]
+fn coverage_is_a_metric_by_service_and_runtime() {
+    let place = Place::new();
+    let _some = service(&place, "uncovered");
+    let _all = service_with(&place, "silent", &[("OTEL_SERVICE_NAME", "a \"b\\\nc")]);
+    let agent = Agent::start(&place, &["--no-export"]);
+    let metric = |what: &str, service: &str| {
+        agent.metric(&format!("pollscope_coverage_tasks_{what}{{service=\"{service}\",runtime=\"main\"}}"))
+    };
+    // Ten of its own, one of them by pollscope, and the one that waits for the test.
+    wait_for("the tasks alive", || metric("alive", "till").filter(|alive| *alive >= 10));
+    assert_eq!(metric("recorded", "till"), Some(1));
+    wait_for("the other's", || metric("alive", r#"a \"b\\\nc"#).filter(|alive| *alive >= 1));
+    assert_eq!(metric("recorded", r#"a \"b\\\nc"#), Some(1));
+    well_formed(&agent.page("GET", "/metrics").2);
+}
+
+/// Three sessions that died, the oldest first.
+fn three_dead(place: &Place) -> Vec<std::path::PathBuf> {
+    let small = [("POLLSCOPE_RING_BYTES", "65536")];
+    // Started before any of them dies: a service removes its own dead ones.
+    let mut all = [(); 3].map(|()| service_with(place, "silent", &small));
+    all.iter_mut().for_each(|service| service.kill());
+    let stand = place.sessions();
+    assert_eq!(stand.len(), 3);
+    stand
+}
+
+#[test]
+fn dead_sessions_beyond_their_room_go_oldest_first_and_the_newest_stays() {
+    for export in [false, true] {
+        let place = Place::new();
+        let dead = three_dead(&place);
+        let (endpoint, _) = backend();
+        let flags = ["--endpoint", &endpoint, "--protocol", "http/protobuf"];
+        let flags: &[&str] = if export { &flags } else { &["--no-export"] };
+        let _agent = Agent::start(&place, &[flags, &["--keep-dead-mib", "1"]].concat());
+        wait_for("room", || (place.sessions() == dead[2..]).then_some(()));
+    }
+    // There is room for all of them by default, for an hour.
+    let place = Place::new();
+    let dead = three_dead(&place);
+    let agent = Agent::start(&place, &["--no-export"]);
+    wait_for("three dead", || (agent.metric("pollscope_agent_sessions{state=\"dead\"}")? == 3).then_some(()));
+    let rounds = || agent.metric("pollscope_agent_rounds_total").unwrap();
+    let seen = rounds();
+    wait_for("a few rounds", || (rounds() > seen + 3).then_some(()));
+    assert_eq!(place.sessions(), dead);
+}
+
+#[test]
+fn a_dead_session_that_another_agent_exports_stays() {
+    let place = Place::new();
+    let dead = three_dead(&place);
+    let (endpoint, _) = backend();
+    let exporter = Agent::start(&place, &["--endpoint", &endpoint, "--protocol", "http/protobuf"]);
+    let claimed = |agent: &Agent| agent.metric("pollscope_agent_sessions{state=\"dead\"}") == Some(3);
+    wait_for("the exporter", || claimed(&exporter).then_some(()));
+    let impatient = Agent::start(&place, &["--no-export", "--keep-dead", "0"]);
+    wait_for("the other one", || claimed(&impatient).then_some(()));
+    let rounds = || impatient.metric("pollscope_agent_rounds_total").unwrap();
+    let seen = rounds();
+    wait_for("a few rounds", || (rounds() > seen + 5).then_some(()));
+    assert_eq!(place.sessions(), dead, "they are the exporter's");
+    assert_eq!(exporter.end(), Some(0));
+    wait_for("their end", || place.sessions().is_empty().then_some(()));
+    wait_for("nothing followed", || {
+        (impatient.metric("pollscope_agent_sessions{state=\"dead\"}")? == 0).then_some(())
+    });
+}
+
+/// One line and one metric, however often it is looked at, and the session beside it is exported.
+#[test]
+fn a_refused_session_is_told_once_and_disturbs_no_other() {
+    let place = Place::new();
+    let mut newer = service(&place, "silent");
+    newer.kill();
+    let at = (pollscope_wire::layout::header::VERSION * 8 + 4) as u64;
+    let control = std::fs::OpenOptions::new().write(true).open(place.sessions()[0].join("control")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&control, &2u16.to_ne_bytes(), at).unwrap();
+    let _healthy = service(&place, "calm");
+    let (endpoint, seen) = backend();
+    let mut command = pollscope(&["agent", "--listen", "127.0.0.1:0", "--protocol", "http/protobuf"]);
+    command.args(["--endpoint", &endpoint, "--dir"]).arg(place.path());
+    command.arg("--state").arg(place.path().join("state"));
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let said = std::thread::spawn(move || lines.collect::<Vec<_>>());
+    wait_for("the healthy one's spans", || (!seen.lock().unwrap().is_empty()).then_some(()));
+    // It comes by again and again: another service is found later.
+    let _later = service(&place, "calm");
+    wait_for("the later one's spans", || (seen.lock().unwrap().len() > 1).then_some(()));
+    crate::support::signal(child.id(), "TERM");
+    assert!(wait_for("the end", || child.try_wait().unwrap()).success());
+    let said = said.join().unwrap();
+    let refusals: Vec<_> = said.iter().filter(|line| line.contains("cannot follow")).collect();
+    assert!(refusals.len() == 1 && refusals[0].contains("it is of version 2.0"), "{said:?}");
+    let agent = Agent::start(&place, &["--no-export"]);
+    wait_for("both", || (agent.metric("pollscope_agent_sessions{state=\"live\"}")? == 2).then_some(()));
+    assert_eq!(agent.metric("pollscope_agent_sessions_refused_total"), Some(1));
 }

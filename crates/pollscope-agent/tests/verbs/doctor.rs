@@ -239,6 +239,29 @@ fn an_executable_without_line_tables_is_told() {
 }
 
 #[test]
+fn line_tables_may_be_in_a_file_of_their_own() {
+    let place = Place::new();
+    let dir = fresh_dir("split");
+    let objcopy = |arguments: &[&str], from: &Path, to: &Path| {
+        let status = Command::new("objcopy").args(arguments).arg(from).arg(to).status().unwrap();
+        assert!(status.success(), "objcopy {arguments:?}");
+    };
+    let (apart, bare) = (dir.join("service.debug"), dir.join("service"));
+    let exe = std::env::current_exe().unwrap();
+    objcopy(&["--only-keep-debug"], &exe, &apart);
+    objcopy(&["--strip-debug", &format!("--add-gnu-debuglink={}", apart.display())], &exe, &bare);
+    let service = service_by(&bare, &place, "silent", &[]);
+    let (all, _) = checks(&place, &["--no-export"]);
+    find(&all, "ok", &format!("has line tables in {}", apart.display()));
+    // One of another build is none of its own.
+    fs::copy(env!("CARGO_BIN_EXE_pollscope"), &apart).unwrap();
+    let (all, _) = checks(&place, &["--no-export"]);
+    find(&all, "warn", "has no line tables");
+    assert!(service.finish().success());
+    fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
 fn a_backend_that_does_not_answer_is_told() {
     let place = Place::new();
     let _service = service(&place, "calm");

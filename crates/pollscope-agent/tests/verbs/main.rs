@@ -1,7 +1,9 @@
 //! The verbs, each run as a user would, against sessions of real services.
 
 mod agent;
+mod dead;
 mod doctor;
+mod recorded;
 mod run;
 mod service;
 mod sessions;

@@ -1,6 +1,6 @@
 //! `pollscope run -- CMD`: the command is what counts.
 
-use crate::support::{Asked, pollscope, signal, wait_for};
+use crate::support::{Asked, pollscope, service, signal, wait_for};
 use pollscope_testkit::Place;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
@@ -83,4 +83,118 @@ fn a_runtime_that_cannot_start_does_not_stop_the_command() {
     let asked = Asked::of(Command::new("sh").args(["-c", script, "sh"]).args(run).output().unwrap());
     assert_eq!((asked.code, asked.out.as_str()), (Some(3), "done\n"), "{asked:?}");
     assert!(asked.err.contains("no agent beside the command"), "{asked:?}");
+}
+
+/// In a pid namespace of its own it is pid 1: orphans become its children. It reaps them, and none of their ends is taken
+/// for the command's.
+#[test]
+fn as_pid_1_it_reaps_orphans_and_gives_the_commands_code() {
+    if pollscope_wire::sys::uid() != 0 {
+        println!("skipped: only root may make a pid namespace");
+        return;
+    }
+    let place = Place::new();
+    // Twenty grandchildren whose parents end before them; each ends with a code of its own. When all are over, none may be left.
+    let script = "test $PPID = 1 || exit 99; \
+        for n in $(seq 20); do (sh -c 'sleep 0.1; exit 3' &) ; done; \
+        for try in $(seq 200); do \
+            sleep 0.05; left=$(cat /proc/[0-9]*/stat 2>/dev/null | grep -c -e '(sleep)' -e ') Z '); \
+            test $left = 0 && exit 5; \
+        done; cat /proc/[0-9]*/stat; exit 1";
+    let run = run(&place, &["--", "sh", "-c", script]);
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--pid", "--fork", "--mount-proc"]).arg(run.get_program()).args(run.get_args());
+    let asked = Asked::of(unshare.stdin(Stdio::null()).output().unwrap());
+    assert_eq!(asked.code, Some(5), "{asked:?}");
+}
+
+/// A backend that takes each request, waits for a word, and answers well; without a word it never answers.
+fn slow_backend() -> (String, std::sync::mpsc::Receiver<()>, std::sync::mpsc::Sender<()>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (asked, was_asked) = std::sync::mpsc::channel();
+    let (word, may_answer) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut part = [0; 65536];
+        let _ = stream.read(&mut part);
+        let _ = asked.send(());
+        if may_answer.recv().is_ok() {
+            // The rest of the request may still be on its way.
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
+            let _ = stream.write_all(head.as_bytes());
+            while stream.read(&mut part).is_ok_and(|read| read > 0) {}
+        }
+    });
+    (address, was_asked, word)
+}
+
+/// The agent may go on for five seconds after the command: what the backend takes in that time has left.
+#[test]
+fn what_is_left_is_sent_after_the_command_has_ended() {
+    for answers in [true, false] {
+        let place = Place::new();
+        assert!(service(&place, "calm").finish().success());
+        let (endpoint, asked, word) = slow_backend();
+        let state = place.path().join("state");
+        let mut command =
+            pollscope(&["run", "--endpoint", &endpoint, "--protocol", "http/protobuf", "--state"]);
+        command.arg(&state).arg("--dir").arg(place.path()).args(["--", "sh", "-c", "echo over; exit 4"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "over\n");
+        asked.recv_timeout(std::time::Duration::from_secs(20)).expect("the spans are sent");
+        if answers {
+            word.send(()).unwrap();
+        }
+        assert_eq!(wait_for("the end", || child.try_wait().unwrap()).code(), Some(4));
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(
+            said.contains("4 spans could not be sent; they wait in the journal"),
+            !answers,
+            "{said:?}"
+        );
+    }
+}
+
+/// In a network namespace of its own nobody answers on the standard port.
+#[test]
+fn an_agent_that_nobody_answers_says_so_once_with_what_needs_no_backend() {
+    if pollscope_wire::sys::uid() != 0 {
+        println!("skipped: only root may make a network namespace");
+        return;
+    }
+    let place = Place::new();
+    let _service = service(&place, "calm");
+    let mut run = pollscope(&["run", "--grace", "0.1", "--state"]);
+    run.arg(place.path().join("state")).arg("--dir").arg(place.path()).args([
+        "--",
+        "sh",
+        "-c",
+        "read line; exit 6",
+    ]);
+    let mut unshare = Command::new("unshare");
+    unshare.arg("--net").arg(run.get_program()).args(run.get_args());
+    unshare.env_remove("OTEL_EXPORTER_OTLP_ENDPOINT").stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = unshare.spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut said = Vec::new();
+    for line in lines.by_ref() {
+        let last = line.contains("pollscope traces");
+        said.push(line);
+        if last {
+            break;
+        }
+    }
+    assert!(said.iter().any(|line| line.contains("localhost:4318")), "{said:?}");
+    // More spans, which do not leave either.
+    let _another = service(&place, "calm");
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    drop(child.stdin.take());
+    said.extend(lines);
+    assert_eq!(wait_for("the end", || child.try_wait().unwrap()).code(), Some(6), "{said:?}");
+    assert_eq!(said.iter().filter(|line| line.contains("pollscope traces")).count(), 1, "{said:?}");
+    assert_eq!(said.iter().filter(|line| line.contains("localhost:4318")).count(), 1, "{said:?}");
 }

@@ -22,6 +22,11 @@ fn plays_a_service() {
             "uncovered" => uncovered().await,
             "spinning" => spinning().await,
             "vanishing" => vanishing().await,
+            "stuck" => stuck().await,
+            "panicking" => {
+                println!("ready");
+                panic!("as the script says");
+            }
             other => panic!("no service {other}"),
         }
         println!("ready");
@@ -44,8 +49,17 @@ async fn calm() {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
+/// Says under which ids a span is known: what is recorded of it is held against that.
+fn tell(name: &str) {
+    let current = pollscope::current();
+    println!("{name} {:032x} {:016x}", current.trace_id().unwrap_or(0), current.span_id().unwrap_or(0));
+}
+
 #[pollscope::instrument(err)]
 async fn order(n: u64) -> Result<u64, String> {
+    if n > 0 {
+        tell("order");
+    }
     price(n).await;
     if n == 1 { Ok(n) } else { Err("sold out".to_owned()) }
 }
@@ -116,4 +130,32 @@ async fn vanishing() {
         }
     };
     pollscope::spawn_named("source", crowd).await.unwrap();
+}
+
+/// Its only worker is in a poll that does not end, while one task waits in an open span and another for nothing.
+pub async fn stuck() {
+    pollscope::spawn_named("waiter", std::future::pending::<()>());
+    pollscope::spawn_named("shopper", checkout(7));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let (tell, told) = tokio::sync::oneshot::channel();
+    pollscope::spawn_named("blocker", async {
+        tell.send(()).unwrap();
+        loop {
+            std::thread::sleep(Duration::from_secs(60));
+        }
+    });
+    told.await.unwrap();
+    std::thread::sleep(STUCK);
+    // The last that is heard of it.
+    pollscope::job("sign of life", || ());
+}
+
+/// For so long the worker was in its poll, at least, when something else was last heard.
+pub const STUCK: Duration = Duration::from_millis(100);
+
+#[pollscope::instrument]
+async fn checkout(cart: u64) {
+    tell("checkout");
+    price(1).await;
+    std::future::pending::<()>().await;
 }

@@ -17,7 +17,10 @@ fn live_and_dead_sessions_are_listed_with_how_they_ended() {
     let asked = ask(&place, &["sessions"]);
     assert_eq!(asked.code, Some(0), "{asked:?}");
     let head: Vec<&str> = asked.out.lines().next().unwrap().split_whitespace().collect();
-    assert_eq!(head, ["SERVICE", "PID", "STATE", "AGE", "TASKS", "RECORDS", "LOST", "SIZE", "SESSION"]);
+    assert_eq!(
+        head,
+        ["SERVICE", "PID", "STATE", "AGE", "TASKS", "COVERED", "RECORDS", "LOST", "SIZE", "SESSION"]
+    );
     assert_eq!(asked.out.lines().count(), 4, "{}", asked.out);
     assert!(asked.line(&live.pid().to_string()).contains(" live "));
     assert!(asked.line(&killed_pid.to_string()).contains(" died "));

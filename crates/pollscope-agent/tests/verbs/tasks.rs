@@ -154,7 +154,9 @@ fn tables_keep_to_the_columns_that_there_are() {
     for (verb, columns) in [("tasks", 80), ("tasks", 40), ("sessions", 80), ("sessions", 60)] {
         let asked = at(verb, &columns.to_string());
         assert!(asked.line("a-servi").contains('…'), "{asked:?}");
-        assert!(asked.out.lines().all(|line| wide(line) <= columns), "{verb} at {columns}: {}", asked.out);
+        // What is said below the table is prose, which a terminal may break.
+        let mut table = asked.out.lines().filter(|line| !line.contains("are recorded"));
+        assert!(table.all(|line| wide(line) <= columns), "{verb} at {columns}: {}", asked.out);
     }
     let narrow = at("tasks", "80");
     assert!(narrow.line("more columns have").contains("WAKES"), "{narrow:?}");

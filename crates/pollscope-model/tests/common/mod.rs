@@ -35,6 +35,7 @@ pub fn began(service: &str) -> Event {
         slow_poll: ms(10.0),
         tracing_layer: false,
         foreign_subscriber: false,
+        apart: false,
         withheld: false,
         withheld_logs: false,
     })

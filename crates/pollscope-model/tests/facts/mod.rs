@@ -137,6 +137,7 @@ pub fn event(span: u64, when: u64, message: &str) -> Event {
         callsite: Arc::default(),
         attributes: vec![message],
         dropped_attributes: 0,
+        beyond: false,
         exported: false,
     }
 }

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 use tokio::task::LocalSet;
 
@@ -26,6 +26,7 @@ fn main() {
         "destructors" => destructors(),
         "workers" => workers(),
         "given_up" => given_up(),
+        "pipelined" => runtime(1).block_on(pipelined()),
         "many_polls" => runtime(1).block_on(many_polls()),
         "outliving" => {
             outliving(session);
@@ -83,6 +84,30 @@ async fn builders() {
     assert_eq!(inside.await, 1);
     local.await;
     on.await.expect("it ended with its set");
+}
+
+/// A connection that has a thousand requests of 50 µs and one of 20 ms in one poll.
+async fn pipelined() {
+    use tower::{Layer, ServiceExt, service_fn};
+    let served = async |request: hyper::Request<String>| {
+        let (length, began) =
+            (Duration::from_micros(if *request.uri() == "/slow" { 20_000 } else { 50 }), Instant::now());
+        while began.elapsed() < length {
+            std::hint::spin_loop();
+        }
+        Ok::<_, std::convert::Infallible>(hyper::Response::new(String::new()))
+    };
+    let server = pollscope::http::ServerLayer::new().layer(service_fn(served));
+    let connection = pollscope::spawn_named("connection", async move {
+        for n in 0..1001 {
+            let method = if n == 500 { "PUT" } else { "GET" };
+            let uri = if n == 500 { "/slow" } else { "/short" };
+            let request =
+                hyper::Request::builder().method(method).uri(uri).body(String::new()).expect("a request");
+            let Ok(_) = server.clone().oneshot(request).await;
+        }
+    });
+    connection.await.expect("it ends");
 }
 
 /// A runtime of ten lines: the thread parks until it is woken.
@@ -243,10 +268,23 @@ fn runtimes() {
         let runtime = pollscope::runtime(builder.enable_all()).name("single").build().expect("it is built");
         runtime.block_on(async { pollscope::spawn_named("on one", tokio::time::sleep(SHORT)).await })
     });
-    let on_many = many.spawn(async { pollscope::spawn_named("on many", tokio::time::sleep(SHORT)).await });
-    many.block_on(on_many).expect("it ends").expect("it ends");
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let builder = builder.worker_threads(1).enable_all().name("by tokio");
+    let named = pollscope::runtime(builder).build().expect("it is built");
+    // One that was built without us.
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let foreign = builder.worker_threads(1).enable_all().name("foreign").build().expect("it is built");
+    for (runtime, name) in [(&named, "on named"), (&foreign, "on foreign"), (&many, "on many")] {
+        let on = runtime.spawn(async move {
+            pollscope::spawn_named(name, tokio::time::sleep(SHORT)).await?;
+            pollscope::spawn_named("on each", tokio::time::sleep(SHORT)).await
+        });
+        runtime.block_on(on).expect("it ends").expect("it ends");
+    }
     alone.expect("a thread").join().expect("it ends").expect("it ends");
-    many.shutdown_background();
+    for runtime in [many, named, foreign] {
+        runtime.shutdown_background();
+    }
 }
 
 /// Panics unwind through polls and destructors.

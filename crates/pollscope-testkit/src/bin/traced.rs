@@ -11,6 +11,8 @@ mod family;
 mod fields;
 #[path = "traced/grpc.rs"]
 mod grpc;
+#[path = "traced/held.rs"]
+mod held;
 #[path = "traced/instrumented.rs"]
 mod instrumented;
 #[path = "traced/routes.rs"]
@@ -19,6 +21,45 @@ mod routes;
 mod web;
 
 use std::io::{BufRead, Write};
+
+/// A span of each library that services are built of.
+fn libraries() {
+    macro_rules! of {
+        ($($target:literal),*) => {
+            $(tracing::info_span!(target: $target, "a span", otel.name = $target).in_scope(|| ());)*
+        };
+    }
+    of!(
+        "h2::client",
+        "hyper::proto",
+        "hyper_util::client",
+        "tonic::transport",
+        "tower::buffer",
+        "rustls::conn"
+    );
+    of!("tokio::task", "runtime.spawn", "tower_http::trace", "sqlx::query", "my_service");
+    tracing::debug_span!(target: "tower_http::trace::make_span", "request").in_scope(|| ());
+    tracing::trace_span!(target: "tower_http::trace::make_span", "too much").in_scope(|| ());
+    tracing::debug_span!("a debug span").in_scope(|| ());
+}
+
+/// Traces that begin here, and some that come from callers who have decided.
+fn sampled() {
+    for _ in 0..200 {
+        tracing::info_span!("root").in_scope(|| tracing::info_span!("child").in_scope(|| ()));
+    }
+    for n in 0..200_u64 {
+        let low = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let trace = 1 << 100 | u128::from(n) << 64 | u128::from(low);
+        let text = format!("00-{trace:032x}-000000000000002a-{:02x}", n % 2);
+        let mut headers = hyper::HeaderMap::new();
+        headers.insert("traceparent", text.parse().expect("it is a header's value"));
+        let caller = pollscope::http::extract(&headers).expect("there is a caller");
+        let span = tracing::info_span!("called");
+        caller.attach(&span);
+        span.in_scope(|| ());
+    }
+}
 
 fn main() {
     let scenario = std::env::args().nth(1).expect("a scenario is named");
@@ -33,6 +74,7 @@ fn main() {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(2).enable_all();
     let runtime = pollscope::runtime(&mut builder).build().expect("a runtime can be built");
+    let mut kept = None;
     match scenario.as_str() {
         "crowded" => {
             use tracing::field::Empty;
@@ -59,6 +101,7 @@ fn main() {
         "family" => runtime.block_on(family::run()),
         "fields" => fields::run(),
         "grpc" => runtime.block_on(grpc::run()),
+        "held" => kept = Some(runtime.block_on(held::run())),
         "instrumented" => runtime.block_on(instrumented::run()),
         "logged" => {
             tracing::info_span!("placing", order = 7).in_scope(|| {
@@ -76,6 +119,8 @@ fn main() {
             tracing::debug_span!("a debug span").in_scope(|| ());
             tracing::info_span!(target: "hyper::proto", "of hyper").in_scope(|| ());
         }
+        "libraries" => libraries(),
+        "sampled" => sampled(),
         "unnamed" => {}
         "routes" => runtime.block_on(routes::run()),
         "web" => runtime.block_on(web::run()),
@@ -84,6 +129,7 @@ fn main() {
     println!("ready");
     std::io::stdout().flush().expect("the test reads what is printed");
     let _ = std::io::stdin().lock().read_line(&mut String::new());
+    drop(kept);
     drop(runtime);
     drop(guard);
 }

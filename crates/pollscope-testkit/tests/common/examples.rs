@@ -205,6 +205,24 @@ async fn unconstrained_futures_do_not_yield() {
     spawn(task::unconstrained(ready)).await.unwrap();
 }
 
+tokio::task_local! {
+    static NUMBER: u32;
+}
+
+#[tokio::test]
+async fn values_of_a_task_are_its_own() {
+    set_up();
+    let number: &'static task::LocalKey<u32> = &NUMBER;
+    let scoped: task::futures::TaskLocalFuture<u32, _> = number.scope(1, async { number.get() + 1 });
+    assert_eq!(spawn(scoped).await.unwrap(), 2);
+    assert!(spawn(async { number.try_with(|n| *n) }).await.unwrap().is_err());
+    let inside: task::coop::Unconstrained<_> = task::coop::unconstrained(number.scope(3, async {
+        task::coop::consume_budget().await;
+        number.get()
+    }));
+    assert_eq!(inside.await, 3);
+}
+
 #[tokio::test]
 async fn a_set_is_joined_in_the_order_of_the_ends() {
     set_up();

@@ -1,42 +1,14 @@
 //! Spans of a scripted service, read from outside, and as they leave by OTLP.
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test uses its part")]
 
 pub mod facts;
 
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1 as proto;
-use pollscope_collect::{Collector, Options};
 use pollscope_export::to_otlp;
 use pollscope_model::event::Value;
 use pollscope_model::span::FinishedSpan;
-use pollscope_model::{Limits, Model};
-use pollscope_testkit::Place;
-
-/// Model of all sessions in a place, with what can be read of them now.
-pub fn model(place: &Place) -> Model {
-    let mut collector = Collector::new(Options { dirs: vec![place.path().to_owned()], ..Options::default() });
-    collector.discover();
-    let mut model = Model::new(Limits::default());
-    for _ in 0..4 {
-        collector.round(&mut |session, event| model.apply(session, event));
-        model.end_round();
-    }
-    collector.slots(&mut |session, event| model.apply(session, event));
-    model
-}
-
-/// All finished spans of the services in a place.
-pub fn finished(place: &Place) -> Vec<FinishedSpan> {
-    model(place).take_finished(usize::MAX)
-}
-
-#[track_caller]
-pub fn named<'a>(spans: &'a [FinishedSpan], name: &str) -> &'a FinishedSpan {
-    let mut found = spans.iter().filter(|span| &*span.name == name);
-    let span = found.next().unwrap_or_else(|| panic!("no span {name}"));
-    assert!(found.next().is_none(), "one span {name}");
-    span
-}
+pub use pollscope_testkit::{finished, model, model_of, named};
 
 /// A span's attribute.
 pub fn value<'a>(span: &'a FinishedSpan, key: &str) -> Option<&'a Value> {

@@ -23,7 +23,7 @@ impl Around {
         let current = tracing::Span::current();
         let (id, attach) = current.with_subscriber(|(current, dispatch)| {
             let (home, registry, current) = scoped::home(dispatch, current)?;
-            let found = registry.span(&current)?.scope().find_map(|span| {
+            let found = scoped::scope(registry, registry.span(&current)?).find_map(|span| {
                 // Beside an OpenTelemetry layer its ids may not be known yet.
                 if span.extensions().get::<OpenSpan>()?.waits() {
                     layer::settle_in(home, &span.id());
@@ -91,6 +91,12 @@ impl Around {
             });
         });
         Inside { around: self, entered, panicking: std::thread::panicking() }
+    }
+}
+
+impl Drop for Around {
+    fn drop(&mut self) {
+        self.with(OpenSpan::request_over);
     }
 }
 

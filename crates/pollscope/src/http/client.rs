@@ -20,6 +20,19 @@ use tower_service::Service;
 /// A tower layer that records each outgoing request as a client span and writes `traceparent`.
 ///
 /// The span ends with the head of the response; that of a gRPC request with its trailers, where its status is.
+///
+/// It goes around any tower service of `http` requests: hyper-util's clients, tonic's channels. reqwest has types of its
+/// own, which convert:
+///
+/// ```ignore
+/// let client = reqwest::Client::new();
+/// let client = ClientLayer::new().layer(tower::service_fn(move |request: http::Request<reqwest::Body>| {
+///     let client = client.clone();
+///     async move { client.execute(request.try_into()?).await.map(http::Response::<reqwest::Body>::from) }
+/// }));
+/// ```
+///
+/// Or [`inject`](crate::http::inject) writes the current span into the headers of its `Request`.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientLayer {
     location: &'static Location<'static>,

@@ -19,7 +19,10 @@ impl Remote {
     /// is open, its `tracestate` goes out with requests of this trace.
     #[cfg(feature = "tracing")]
     pub fn attach(&self, span: &tracing::Span) {
-        crate::layer::attach(span, self.parent, self.carried());
+        crate::layer::attach(span, self.parent);
+        if let Some(carried) = self.carried() {
+            crate::layer::carry(span, carried);
+        }
     }
 
     pub(super) fn carried(&self) -> Option<Carried> {

@@ -7,7 +7,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, StatusCode};
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// Names of the status codes, by number.
 const CODES: [&str; 17] = [
@@ -31,8 +31,10 @@ const CODES: [&str; 17] = [
 ];
 const UNIMPLEMENTED: u32 = 12;
 
-/// Methods that tasks are named by, at most: clients make them up, and names are kept for the life of the process.
+/// Methods that requests are named by, at most: clients make them up, and names are kept for the life of the process.
 const METHODS: usize = 256;
+/// Of these, so many that no service has answered to. Whoever makes up more takes no name from one that exists.
+const UNPROVEN: usize = 128;
 
 /// Who a span is of.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,23 +74,71 @@ fn system<'a>(kind: &'static str, name: &'a str) -> Fields<'a> {
     vec![("otel.name", name.into()), ("otel.kind", kind.into()), ("rpc.system.name", "grpc".into())]
 }
 
-/// The name of a request's task.
-pub(super) fn task_name(method: &str) -> &str {
-    static KNOWN: LazyLock<Mutex<HashSet<Box<str>>>> = LazyLock::new(Default::default);
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let fits = known.contains(method) || known.len() < METHODS && known.insert(method.into());
-    if fits { method } else { "grpc" }
+/// Methods that names are made of.
+#[derive(Default)]
+struct Known {
+    /// A service has answered to them.
+    served: HashSet<Box<str>>,
+    /// Seen before anybody had.
+    tried: HashSet<Box<str>>,
 }
 
-/// Tells the method of a request served, once the head of its response is there.
+fn known() -> MutexGuard<'static, Known> {
+    static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Default::default);
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Known {
+    /// Whether requests may be named by it.
+    fn names(&mut self, method: &str) -> bool {
+        self.served.contains(method)
+            || self.tried.contains(method)
+            || self.tried.len() < UNPROVEN && self.tried.insert(method.into())
+    }
+
+    fn serves(&mut self, method: &str) {
+        if self.served.len() < METHODS - UNPROVEN && !self.served.contains(method) {
+            self.served.insert(method.into());
+        }
+    }
+}
+
+/// What a request is named by before it is answered: its method, or what stands for one too many.
+pub(super) fn name(method: &str) -> &str {
+    if known().names(method) { method } else { "grpc" }
+}
+
+/// What `rpc.method` says of a method that may be made up: it, or a stand-in and the original.
+#[cfg(feature = "tower-http")]
+pub(super) fn untold(method: &str) -> [(&'static str, &str); 2] {
+    match name(method) == method {
+        true => [("rpc.method", method), ("rpc.method_original", "")],
+        false => [("rpc.method", "_OTHER"), ("rpc.method_original", method)],
+    }
+}
+
+/// Tells the method of a request served, once the head of its response is there. `None`: there is none.
 pub(super) fn record_method(span: &RequestSpan, method: &str, response: Option<&HeaderMap>) {
     // Nothing but this status: the service does not know the method.
-    if response.and_then(status) == Some(UNIMPLEMENTED) {
-        span.record("otel.name", "grpc".into());
+    let served = response.is_some_and(|response| status(response) != Some(UNIMPLEMENTED));
+    let is_known = {
+        let mut known = known();
+        if served {
+            known.serves(method);
+        }
+        served || known.served.contains(method)
+    };
+    if is_known {
+        if span.is_named_by_us() {
+            span.record("otel.name", method.into());
+        }
+        span.record("rpc.method", method.into());
+    } else {
+        if span.is_named_by_us() {
+            span.record("otel.name", "grpc".into());
+        }
         span.record("rpc.method", "_OTHER".into());
         span.record("rpc.method_original", method.into());
-    } else {
-        span.record("rpc.method", method.into());
     }
 }
 
@@ -156,9 +206,26 @@ mod tests {
     }
 
     #[test]
-    fn tasks_have_few_names() {
+    fn requests_have_few_names_and_those_of_methods_that_exist_stay() {
         let names: HashSet<String> =
-            (0..2 * METHODS).map(|n| task_name(&format!("made.Up/{n}")).to_owned()).collect();
-        assert!(names.len() <= METHODS + 1 && names.contains("grpc"), "{}", names.len());
+            (0..2 * METHODS).map(|n| name(&format!("made.Up/{n}")).to_owned()).collect();
+        assert!(names.len() <= UNPROVEN + 1 && names.contains("grpc"), "{}", names.len());
+        assert_eq!(name("a.Real/Method"), "grpc", "so many were made up before");
+        #[cfg(feature = "tower-http")]
+        assert_eq!(
+            untold("a.Real/Method"),
+            [("rpc.method", "_OTHER"), ("rpc.method_original", "a.Real/Method")]
+        );
+        record_method(&RequestSpan::NONE, "a.Real/Method", Some(&HeaderMap::new()));
+        assert_eq!(name("a.Real/Method"), "a.Real/Method", "but it was answered to");
+        let refused = HeaderMap::from_iter([(
+            http::HeaderName::from_static("grpc-status"),
+            http::HeaderValue::from_static("12"),
+        )]);
+        record_method(&RequestSpan::NONE, "made.Up/Last", Some(&refused));
+        record_method(&RequestSpan::NONE, "made.Up/Last", None);
+        assert_eq!(name("made.Up/Last"), "grpc");
+        (0..2 * METHODS).for_each(|n| known().serves(&format!("a.Real/{n}")));
+        assert!(known().served.len() <= METHODS - UNPROVEN);
     }
 }

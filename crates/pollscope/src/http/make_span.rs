@@ -1,6 +1,7 @@
 //! Spans for tower-http's `TraceLayer`.
 
 use super::context::extract;
+use super::server::Served;
 use super::{grpc, names};
 use crate::span::direct::FieldValue;
 use http::Request;
@@ -9,10 +10,6 @@ use tracing::Span;
 use tracing::field::Empty;
 
 pub(super) const TARGET: &str = "pollscope::http";
-
-/// In the extensions of a request that has its server span.
-#[derive(Clone, Copy)]
-pub(super) struct Served;
 
 /// Makes the spans of tower-http's `TraceLayer` as [`ServerLayer`](super::ServerLayer) would: named, with the same
 /// attributes, below the caller's span.
@@ -58,6 +55,7 @@ impl MakeSpan {
             network.protocol.version = Empty,
             rpc.system.name = Empty,
             rpc.method = Empty,
+            rpc.method_original = Empty,
             rpc.response.status_code = Empty,
             server.address = Empty,
             server.port = Empty,
@@ -70,9 +68,9 @@ impl MakeSpan {
             return span;
         }
         let grpc = grpc::method(request);
-        let name = grpc.map_or_else(|| names::name(request), Cow::from);
+        let name = grpc.map_or_else(|| names::name(request), |method| Cow::from(grpc::name(method)));
         let fields = match grpc {
-            Some(method) => grpc::of_server(request, method),
+            Some(_) => grpc::of_server(request, &name),
             None => names::of_server(request, &name),
         };
         for (key, value) in fields {
@@ -84,7 +82,9 @@ impl MakeSpan {
             }
         }
         if let Some(method) = grpc {
-            span.record("rpc.method", method);
+            for (key, value) in grpc::untold(method).into_iter().filter(|(_, value)| !value.is_empty()) {
+                span.record(key, value);
+            }
         }
         if let Some(caller) = extract(request.headers()) {
             caller.attach(&span);

@@ -40,7 +40,7 @@ pub(super) fn name<B>(request: &Request<B>) -> Cow<'_, str> {
 }
 
 /// The route that a router found before it called the layer.
-fn route<B>(request: &Request<B>) -> Option<&str> {
+pub(super) fn route<B>(request: &Request<B>) -> Option<&str> {
     #[cfg(feature = "axum")]
     return request.extensions().get::<axum::extract::MatchedPath>().map(axum::extract::MatchedPath::as_str);
     #[cfg(not(feature = "axum"))]

@@ -17,6 +17,7 @@ use std::borrow::Cow;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -27,6 +28,9 @@ use tower_service::Service;
 ///
 /// Where a server span of `tracing` is open around the request (a field `otel.kind = "server"`, recorded by
 /// [`layer`](crate::layer())), that is the request's span, and no second one is opened.
+///
+/// Where another of these layers is around it, both record one request: that of the outer one, which the inner one
+/// tells of the route.
 ///
 /// The task ends with the head of the response. The span ends with its body, whether that is sent to its end,
 /// fails or is dropped before; the body is polled by the task of the connection.
@@ -104,7 +108,12 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, #[allow(unused_mut)] mut request: Request<B>) -> ServerFuture<S::Future> {
+    fn call(&mut self, mut request: Request<B>) -> ServerFuture<S::Future> {
+        if let Some(served) = request.extensions().get::<Served>() {
+            served.tell_route(&request);
+            let inner = Spanned::unrecorded(self.inner.call(request));
+            return ServerFuture { inner: Polled::Within { inner } };
+        }
         let remote = extract(request.headers());
         let recording = crate::state::is_recording();
         let grpc = recording.then(|| grpc::method(&request)).flatten();
@@ -115,15 +124,15 @@ where
         };
         let carried = remote.as_ref().and_then(Remote::carried);
         let span = self.span(&request, remote, grpc, &name);
-        let name = grpc.map_or(name, |method| grpc::task_name(method).into()).into_owned();
+        let name = grpc.map_or(name, |method| grpc::name(method).into()).into_owned();
         let grpc = grpc.filter(|_| span.is_recorded()).map(Box::from);
         let is_head = request.method() == Method::HEAD;
-        #[cfg(feature = "tower-http")]
-        if span.is_recorded() {
-            request.extensions_mut().insert(super::make_span::Served);
+        let served = span.is_recorded().then(Served::default);
+        if let Some(served) = &served {
+            request.extensions_mut().insert(served.clone());
         }
         let inner = span.as_current(|| self.inner.call(request));
-        let spanned = Spanned { inner: Some(inner), is_head, grpc, span, carried };
+        let spanned = Spanned { inner: Some(inner), is_head, grpc, span, carried, served };
         let birth = Birth {
             kind: task_kind::REQUEST,
             name: &name,
@@ -131,7 +140,22 @@ where
             within: Within::Child,
             on: None,
         };
-        ServerFuture { inner: Recorded::unborn(spanned, birth, None) }
+        ServerFuture { inner: Polled::AsTask { inner: Recorded::unborn(spanned, birth, None) } }
+    }
+}
+
+/// In the extensions of a request that has its server span: where a layer further in tells the route.
+#[derive(Clone, Default)]
+pub(super) struct Served {
+    /// The name with the route, and the route.
+    route: Arc<OnceLock<(Box<str>, Box<str>)>>,
+}
+
+impl Served {
+    fn tell_route<B>(&self, request: &Request<B>) {
+        if let Some(route) = names::route(request) {
+            self.route.get_or_init(|| (names::name(request).into(), route.into()));
+        }
     }
 }
 
@@ -139,7 +163,23 @@ pin_project! {
     /// The response to come, recorded as a task.
     pub struct ServerFuture<F> {
         #[pin]
-        inner: Recorded<Spanned<F>>,
+        inner: Polled<F>,
+    }
+}
+
+pin_project! {
+    /// How it is polled.
+    #[project = PolledPinned]
+    enum Polled<F> {
+        AsTask {
+            #[pin]
+            inner: Recorded<Spanned<F>>,
+        },
+        /// Within the request of a layer around.
+        Within {
+            #[pin]
+            inner: Spanned<F>,
+        },
     }
 }
 
@@ -151,7 +191,10 @@ where
     type Output = Result<Response<ResponseBody<R>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().inner.poll(cx)
+        match self.project().inner.project() {
+            PolledPinned::AsTask { inner } => inner.poll(cx),
+            PolledPinned::Within { inner } => inner.poll(cx),
+        }
     }
 }
 
@@ -166,6 +209,7 @@ pin_project! {
         grpc: Option<Box<str>>,
         span: RequestSpan,
         carried: Option<Carried>,
+        served: Option<Served>,
     }
 
     impl<F> PinnedDrop for Spanned<F> {
@@ -180,6 +224,14 @@ pin_project! {
                 this.inner.set(None);
             }
         }
+    }
+}
+
+impl<F> Spanned<F> {
+    /// One that passes all on.
+    fn unrecorded(inner: F) -> Spanned<F> {
+        let (span, grpc, carried, served) = (RequestSpan::NONE, None, None, None);
+        Spanned { inner: Some(inner), is_head: false, grpc, span, carried, served }
     }
 }
 
@@ -199,6 +251,14 @@ where
         drop(entered);
         let span = std::mem::replace(this.span, RequestSpan::NONE);
         let grpc = this.grpc.take();
+        if let Some((name, route)) = this.served.as_ref().and_then(|served| served.route.get())
+            && grpc.is_none()
+        {
+            if span.is_named_by_us() {
+                span.record("otel.name", (&**name).into());
+            }
+            span.record("http.route", (&**route).into());
+        }
         if let Some(method) = &grpc {
             grpc::record_method(&span, method, result.as_ref().ok().map(Response::headers));
         }

@@ -42,6 +42,14 @@ impl RequestSpan {
         span
     }
 
+    /// Whether its name is ours to choose: a span of the service's own keeps its.
+    pub fn is_named_by_us(&self) -> bool {
+        match self {
+            RequestSpan::Own(span) => span.is_recorded(),
+            RequestSpan::Around(span) => span.is_made(),
+        }
+    }
+
     pub fn is_recorded(&self) -> bool {
         match self {
             RequestSpan::Own(span) => span.is_recorded(),

@@ -215,12 +215,11 @@ fn is_special(key: &str) -> bool {
     )
 }
 
-/// Records an event of a span, or of none, within the span's limits. Its message is its name: not counted.
+/// Records an event of a span, or of none, within the span's limits. Its message is its name: not counted. One beyond
+/// the limit of events is recorded, too, and marked so: it may leave as a log record, which has no such limit.
 pub(crate) fn event(r: &mut Recorder, span: u64, callsite: u32, fields: &[(&'static str, FieldValue<'_>)]) {
     let limits = r.global.traces.limits;
-    if !limits::admit_event(span, limits.events) {
-        return;
-    }
+    let flags = if limits::admit_event(span, limits.events) { 0 } else { value::BEYOND };
     let now = sys::tick();
     let recorded = fields.iter().filter(|(_, value)| *value != FieldValue::Empty);
     let counts = |key: &str| key != "message";
@@ -228,7 +227,7 @@ pub(crate) fn event(r: &mut Recorder, span: u64, callsite: u32, fields: &[(&'sta
     let dropped = recorded.clone().filter(|(key, _)| counts(key)).count().saturating_sub(room);
     let count = recorded.clone().count() - dropped;
     let body = [span, pack(callsite, count as u32), dropped as u64];
-    r.handle.span.write_slice(kind::EVENT, 0, now, &body[..if dropped > 0 { 3 } else { 2 }]);
+    r.handle.span.write_slice(kind::EVENT, flags, now, &body[..if dropped > 0 { 3 } else { 2 }]);
     for (key, value) in recorded {
         if counts(key) {
             if room == 0 {

@@ -70,14 +70,6 @@ impl Opened {
         open.map_or(Opened::Nothing, Opened::Own)
     }
 
-    #[cfg(feature = "tower")]
-    fn own(&self) -> Option<&OpenSpan> {
-        match self {
-            Opened::Own(span) => Some(span),
-            _ => None,
-        }
-    }
-
     fn take(&mut self) -> Opened {
         std::mem::replace(self, Opened::Nothing)
     }
@@ -171,6 +163,15 @@ impl DirectSpan {
         remote: Option<RemoteParent>,
         fields: &[(&'static str, FieldValue<'_>)],
     ) -> DirectSpan {
+        if crate::config::spans() == crate::Spans::Off {
+            return DirectSpan::NONE;
+        }
+        #[cfg(feature = "tracing")]
+        if super::may_join()
+            && let Some(span) = bridged::open_request(location, remote, fields)
+        {
+            return DirectSpan { open: Opened::Bridged(span) };
+        }
         super::settle_current();
         let open = recorder::with(|r| {
             let now = sys::tick();
@@ -212,7 +213,7 @@ impl DirectSpan {
                 }
                 #[cfg(feature = "tracing")]
                 Opened::Bridged(span) => {
-                    crate::layer::with_open(span, |open| recorder::with(|r| open.link(r, cause)));
+                    bridged::link(span, cause);
                 }
             }
         }
@@ -261,8 +262,15 @@ impl DirectSpan {
     /// Enters the span in a task that goes on with it, though it is another one's.
     #[cfg(feature = "tower")]
     pub(crate) fn follow(&self) -> Entered<'_> {
-        if let Some(span) = self.open.own() {
-            recorder::with(|r| span.follow(r));
+        match &self.open {
+            Opened::Nothing => {}
+            Opened::Own(span) => {
+                recorder::with(|r| span.follow(r));
+            }
+            #[cfg(feature = "tracing")]
+            Opened::Bridged(span) => {
+                crate::layer::with_open(span, |open| recorder::with(|r| open.follow(r)));
+            }
         }
         self.enter()
     }
@@ -276,11 +284,16 @@ impl DirectSpan {
                 recorder::with(|r| self.0.hide(r));
             }
         }
-        let _shown = self.open.own().map(|span| {
-            recorder::with(|r| span.show_as_current(r));
-            Shown(span)
-        });
-        run()
+        match &self.open {
+            Opened::Nothing => run(),
+            Opened::Own(span) => {
+                recorder::with(|r| span.show_as_current(r));
+                let _shown = Shown(span);
+                run()
+            }
+            #[cfg(feature = "tracing")]
+            Opened::Bridged(span) => bridged::as_current(span, run),
+        }
     }
 
     /// Whether it is a span.
@@ -307,7 +320,12 @@ impl DirectSpan {
 
     #[cfg(feature = "tower")]
     pub(crate) fn context(&self) -> Option<super::Context> {
-        self.open.own().map(OpenSpan::context)
+        match &self.open {
+            Opened::Nothing => None,
+            Opened::Own(span) => Some(span.context()),
+            #[cfg(feature = "tracing")]
+            Opened::Bridged(span) => bridged::context(span),
+        }
     }
 }
 

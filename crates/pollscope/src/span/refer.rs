@@ -13,6 +13,17 @@ pub enum Parent {
     Of(Context),
     /// Below one in another process.
     Remote(RemoteParent),
+    /// Below one of tracing's, recorded as this one: itself, or the nearest around it that is recorded.
+    #[cfg(feature = "tracing")]
+    Tracing(TracingSpan, Option<Context>),
+}
+
+/// A span of tracing: its id, and the address of the registry that has it.
+#[cfg(feature = "tracing")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TracingSpan {
+    pub(crate) home: usize,
+    pub(crate) id: u64,
 }
 
 impl Parent {
@@ -28,6 +39,8 @@ impl Parent {
             Parent::Root => (None, None),
             Parent::Of(context) => (Some(context), None),
             Parent::Remote(remote) => (None, Some(remote)),
+            #[cfg(feature = "tracing")]
+            Parent::Tracing(_, context) => (context, None),
         }
     }
 }
@@ -81,12 +94,20 @@ impl SpanRef for tracing::Span {
     fn context(&self) -> Option<Context> {
         self.with_subscriber(|(id, dispatch)| crate::layer::context_in(dispatch, id)).flatten()
     }
+
+    fn as_parent(&self) -> Parent {
+        self.with_subscriber(|(id, dispatch)| crate::layer::parent_in(dispatch, id)).unwrap_or(Parent::Root)
+    }
 }
 
 #[cfg(feature = "tracing")]
 impl SpanRef for tracing::span::Id {
     fn context(&self) -> Option<Context> {
         tracing::dispatcher::get_default(|dispatch| crate::layer::context_in(dispatch, self))
+    }
+
+    fn as_parent(&self) -> Parent {
+        tracing::dispatcher::get_default(|dispatch| crate::layer::parent_in(dispatch, self))
     }
 }
 

@@ -8,6 +8,7 @@
 use super::core::{Birth, Task, Within};
 use super::wrapper::{Entered, Life};
 use pollscope_wire::record::{outcome, poll, task_kind};
+use pollscope_wire::sys;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -137,6 +138,6 @@ fn ended(meta: &TaskMeta<'_>) {
             hooked.life.leave(&entered, poll::READY);
             hooked.life.end(outcome::FINISHED);
         }
-        None => hooked.life.end(outcome::CANCELLED),
+        None => hooked.life.end_at(outcome::CANCELLED, sys::tick()),
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! Times are exact by construction. With b the end of the poll before (or the birth), w the first wake since
 //! that poll began, clamped into [b, start]: idle += w - b, scheduled += start - w, busy += end - start. So
-//! busy + scheduled + idle is the time from birth to end, to the tick.
+//! busy + scheduled + idle is the time from birth to end, to the tick. The drop of a future that was not done is busy
+//! time, too, but no poll.
 
 use super::core::{Birth, Task, Within};
 use super::waker::{self, Half};
@@ -68,7 +69,8 @@ pub(super) struct Life {
 
 /// What one poll began with.
 pub(super) struct Entered {
-    saved: Frame,
+    /// The frame around it; `None`: the thread was not told of this one.
+    saved: Option<Frame>,
     start: u64,
     scheduled: u64,
     idle: u64,
@@ -147,33 +149,33 @@ impl Drop for Unwinding<'_> {
     }
 }
 
-/// Drops a future before it was done: its wakes are named as its doing, then it ends as cancelled.
+/// Drops a future before it was done: its destructors are busy time, within the task, and their wakes are named as its
+/// doing; then it ends as cancelled.
 fn drop_future<F>(life: &mut Option<Life>, mut inner: Pin<&mut Option<F>>) {
     let Some(life) = life else { return };
     if life.ended {
         inner.set(None);
         return;
     }
-    let dropping = Who::new(Who::DROPPING, life.task.id);
-    let before = recorder::with(|r| std::mem::replace(&mut r.completing, (dropping, u64::MAX)));
-    struct Restore((Who, u64));
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            let before = self.0;
-            recorder::with(|r| r.completing = before);
-        }
-    }
-    let _restore = before.map(Restore);
     /// Ends the task also when a destructor panics.
-    struct Ending<'a>(&'a mut Life, u16);
+    struct Ending<'a>(&'a mut Life, Dropping, u16);
     impl Drop for Ending<'_> {
         fn drop(&mut self) {
-            self.0.end_at(self.1, sys::tick());
+            self.0.leave_drop(&self.1);
+            self.0.end(self.2);
         }
     }
-    let mut ending = Ending(life, outcome::PANICKED);
+    let dropping = life.enter_drop();
+    let mut ending = Ending(life, dropping, outcome::PANICKED);
     inner.set(None);
-    ending.1 = outcome::CANCELLED;
+    ending.2 = outcome::CANCELLED;
+}
+
+/// What the drop of a future began with.
+struct Dropping {
+    saved: Option<Frame>,
+    start: u64,
+    idle: u64,
 }
 
 impl Life {
@@ -196,31 +198,15 @@ impl Life {
     pub(super) fn enter(&mut self) -> Entered {
         let entered = recorder::with(|r| {
             let mut entered = self.settle(r.origin);
-            entered.saved = r.frame;
-            r.frame = Frame {
-                task: self.task.id,
-                born: self.task.birth.born,
-                start: entered.start,
-                outer_start: if r.frame.outer_start == 0 { entered.start } else { r.frame.outer_start },
-                scheduled: self.totals.scheduled,
-                entered: r.entered.len(),
-                ..Frame::default()
-            };
-            if let Some(span) = &self.task.span {
-                r.entered.push(span.context());
-            } else if let Some(under) = &self.task.under {
-                r.entered.push(**under);
-            }
-            r.show();
+            entered.saved = Some(self.step_in(r, entered.start, false));
             entered
         });
-        entered.unwrap_or_else(|| self.enter_unseen())
+        entered.unwrap_or_else(|| self.enter_unrecorded())
     }
 
-    /// Recording ended meanwhile, or the thread is past its end: the private sums stay right.
     #[cold]
     #[inline(never)]
-    fn enter_unseen(&mut self) -> Entered {
+    fn enter_unrecorded(&mut self) -> Entered {
         self.settle(crate::state::global().map_or(0, |global| global.session.start_tick()))
     }
 
@@ -241,14 +227,15 @@ impl Life {
         self.wakes_seen = wakes;
         let b = self.last_end;
         let last_start = std::mem::replace(&mut self.last_start, start);
+        let woken = origin + (tick_word >> 8);
         let (mut w, mut who, mut last_who) = (start, None, None);
         if begun == 0 {
             w = b;
-        } else if std::mem::replace(&mut self.self_woken, false) {
+        } else if std::mem::take(&mut self.self_woken) {
             (w, who) = (b, Some(Who::new(Who::ITSELF, self.task.id)));
-        } else if tick_word != 0 && tick_word & 0xff == begun & 0xff && origin + (tick_word >> 8) >= last_start {
+        } else if tick_word != 0 && tick_word & 0xff == begun & 0xff && woken >= last_start {
             let word = slot[task::WAKE_WHO].load(Ordering::Relaxed);
-            w = (origin + (tick_word >> 8)).clamp(b, start);
+            w = woken.clamp(b, start);
             who = Some(if word & 0xff == begun & 0xff { Who(word >> 8) } else { Who::UNKNOWN });
         }
         if count > 1 {
@@ -258,32 +245,84 @@ impl Life {
         self.totals.polls += 1;
         self.totals.idle += w - b;
         self.totals.scheduled += start - w;
-        Entered {
-            saved: Frame::default(),
+        let wakes = count.min(255) as u8;
+        Entered { saved: None, start, scheduled: start - w, idle: w - b, who, wakes, last_who }
+    }
+
+    /// Makes this task the thread's current one; gives the frame around it.
+    #[inline]
+    fn step_in(&self, r: &mut Recorder, start: u64, dropping: bool) -> Frame {
+        let saved = r.frame;
+        r.frame = Frame {
+            task: self.task.id,
+            born: self.task.birth.born,
             start,
-            scheduled: start - w,
-            idle: w - b,
-            who,
-            wakes: count.min(255) as u8,
-            last_who,
+            outer_start: if saved.outer_start == 0 { start } else { saved.outer_start },
+            scheduled: self.totals.scheduled,
+            dropping,
+            ..Frame::default()
+        };
+        match (&self.task.span, &self.task.under) {
+            (None, None) => r.begin(None),
+            (Some(span), _) => r.begin(Some(span.context())),
+            (None, Some(under)) => r.begin(Some(**under)),
+        }
+        saved
+    }
+
+    /// Counts what was busy since; the frame is still this one's. Gives the end.
+    #[inline]
+    fn count(&mut self, r: &Recorder, start: u64) -> u64 {
+        let end = sys::tick().max(start);
+        let totals = &mut self.totals;
+        totals.busy += end - start;
+        totals.nested += r.frame.inner;
+        totals.self_wakes += r.frame.self_wakes;
+        totals.clones += r.frame.clones;
+        totals.drops += r.frame.drops;
+        self.last_end = end;
+        write_slot(self.task.slot, totals, end, &r.frame);
+        end
+    }
+
+    /// The future begins to be dropped: what passed since the last poll was idle.
+    #[cold]
+    fn enter_drop(&mut self) -> Dropping {
+        let start = sys::tick().max(self.last_end);
+        let idle = start - self.last_end;
+        self.totals.idle += idle;
+        self.last_end = start;
+        Dropping { saved: recorder::with(|r| self.step_in(r, start, true)), start, idle }
+    }
+
+    /// It is dropped: this was busy time, and no poll.
+    #[cold]
+    fn leave_drop(&mut self, dropping: &Dropping) {
+        let counted = dropping.saved.as_ref().and_then(|saved| {
+            recorder::with(|r| {
+                let busy = self.count(r, dropping.start) - dropping.start;
+                if let Some(row) = r.row(self.task.key) {
+                    add(&row[row::BUSY], busy);
+                    add(&row[row::IDLE], dropping.idle);
+                    add(&row[row::NESTED], r.frame.inner);
+                    add(&row[row::SELF_WAKES], r.frame.self_wakes);
+                }
+                step_out(r, saved, busy);
+            })
+        });
+        if counted.is_none() {
+            self.leave_unrecorded(dropping.start);
         }
     }
 
     /// Ends a poll: sums, slot, row, and the one record.
     #[inline]
     pub(super) fn leave(&mut self, entered: &Entered, how: u16) {
+        let Some(saved) = &entered.saved else { return self.leave_unrecorded(entered.start) };
         let recorded = recorder::with(|r| {
-            let end = sys::tick().max(entered.start);
+            let end = self.count(r, entered.start);
             let busy = end - entered.start;
-            let totals = &mut self.totals;
-            totals.busy += busy;
-            totals.nested += r.frame.inner;
-            totals.self_wakes += r.frame.self_wakes;
-            totals.clones += r.frame.clones;
-            totals.drops += r.frame.drops;
             self.self_woken = r.frame.self_wakes > 0;
-            self.last_end = end;
-            write_slot(self.task.slot, totals, end, &r.frame);
             write_row(r, self.task.key, busy, entered);
             let mut flags = how;
             if entered.who.is_none() {
@@ -295,7 +334,7 @@ impl Life {
             let told = record::Poll {
                 task: self.task.id,
                 flags,
-                ordinal: totals.polls as u8,
+                ordinal: self.totals.polls as u8,
                 busy,
                 scheduled: entered.scheduled,
                 nested: r.frame.inner,
@@ -303,10 +342,7 @@ impl Life {
                 wakes: entered.wakes,
                 last_who: entered.last_who,
             };
-            r.entered.truncate(r.frame.entered);
-            r.frame = entered.saved;
-            r.frame.inner += busy;
-            r.show();
+            step_out(r, saved, busy);
             if told.is_short() {
                 let (flags, body) = told.encode_short();
                 r.handle.poll.write(kind::POLL, flags, end, &body);
@@ -318,26 +354,27 @@ impl Life {
             }
         });
         if recorded.is_none() {
-            self.leave_unseen(entered);
+            self.leave_unrecorded(entered.start);
         }
     }
 
+    /// Recording ended meanwhile, or the thread is past its end: the private sums stay right.
     #[cold]
     #[inline(never)]
-    fn leave_unseen(&mut self, entered: &Entered) {
-        let end = sys::tick().max(entered.start);
-        self.totals.busy += end - entered.start;
+    fn leave_unrecorded(&mut self, start: u64) {
+        let end = sys::tick().max(start);
+        self.totals.busy += end - start;
         self.last_end = end;
     }
 
-    /// Ends the task with its last poll.
+    /// Ends the task with its last poll, or when its future was dropped.
     pub(super) fn end(&mut self, how: u16) {
         self.end_at(how, self.last_end);
     }
 
     /// Ends the task: what passed since its last poll is idle, and its end is written.
     #[cold]
-    fn end_at(&mut self, how: u16, at: u64) {
+    pub(super) fn end_at(&mut self, how: u16, at: u64) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
@@ -411,30 +448,37 @@ fn write_slot(slot: pollscope_wire::session::TaskSlot, totals: &Totals, end: u64
     });
 }
 
-#[cold]
-#[inline(never)]
-fn write_long(r: &mut Recorder, told: &record::Poll, end: u64) {
-    let (flags, body, words) = told.encode();
-    r.handle.poll.write_slice(kind::POLL, flags, end, &body[..words]);
+/// Back to the frame around a poll that was so long.
+#[inline]
+fn step_out(r: &mut Recorder, saved: &Frame, busy: u64) {
+    r.frame = *saved;
+    r.frame.inner += busy;
+    r.end();
 }
 
 #[inline]
 fn write_row(r: &mut Recorder, key: u32, busy: u64, entered: &Entered) {
     let Some(row) = r.row(key) else { return };
-    let frame = &r.frame;
     add(&row[row::POLLS], 1);
     add(&row[row::BUSY], busy);
     add(&row[row::SCHEDULED], entered.scheduled);
     add(&row[row::IDLE], entered.idle);
-    if frame.inner > 0 {
-        add(&row[row::NESTED], frame.inner);
+    if r.frame.inner > 0 {
+        add(&row[row::NESTED], r.frame.inner);
     }
-    if frame.self_wakes > 0 {
-        add(&row[row::SELF_WAKES], frame.self_wakes);
+    if r.frame.self_wakes > 0 {
+        add(&row[row::SELF_WAKES], r.frame.self_wakes);
     }
     if busy > r.slow_poll_ticks {
         add(&row[row::SLOW_POLLS], 1);
     }
     Recorder::measure(row, row::FIRST_HISTOGRAM, busy);
     Recorder::measure(row, row::SECOND_HISTOGRAM, entered.scheduled);
+}
+
+#[cold]
+#[inline(never)]
+fn write_long(r: &mut Recorder, told: &record::Poll, end: u64) {
+    let (flags, body, words) = told.encode();
+    r.handle.poll.write_slice(kind::POLL, flags, end, &body[..words]);
 }

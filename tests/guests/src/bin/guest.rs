@@ -23,6 +23,8 @@ fn main() {
         "scoped" => scoped(),
         "current_thread" => current_thread(),
         "layered" => layered(),
+        "reloaded" => reloaded(),
+        "on_fmt" => on_fmt(),
         "none" => plain(),
         #[cfg(feature = "log")]
         "env_logger" => with_env_logger(),
@@ -31,7 +33,8 @@ fn main() {
 }
 
 /// What `tracing_subscriber::fmt::init()` makes, on standard output and without times.
-fn subscriber() -> impl tracing::Subscriber + Send + Sync {
+fn subscriber()
+-> impl tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a> + Send + Sync {
     fmt::fmt()
         .without_time()
         .with_ansi(false)
@@ -150,6 +153,20 @@ async fn current_thread() {
 #[pollscope::main(worker_threads = 2)]
 async fn layered() {
     tracing_subscriber::registry().with(pollscope::layer()).with(subscriber_layer()).init();
+    work().await;
+}
+
+/// Nobody sees from outside which layer it is.
+#[pollscope::main(worker_threads = 2)]
+async fn reloaded() {
+    let (layer, _handle) = tracing_subscriber::reload::Layer::new(pollscope::layer());
+    tracing_subscriber::registry().with(layer).with(subscriber_layer()).init();
+    work().await;
+}
+
+#[pollscope::main(worker_threads = 2)]
+async fn on_fmt() {
+    subscriber().with(pollscope::layer()).init();
     work().await;
 }
 

@@ -25,10 +25,17 @@ pub async fn run() {
         .make_span_with(|_: &Request<_>| tracing::info_span!("mine", otel.kind = "server"));
     let mine = crate::routes::serve(own.layer(routes("/mine/{id}").layer(ServerLayer::new()))).await;
 
+    let nested = routes("/nested/{id}").layer(ServerLayer::new());
+    let nested = crate::routes::serve(ServerLayer::new().layer(nested)).await;
+
     let client: Client<_, Empty<Bytes>> = Client::builder(pollscope::Executor::new()).build_http();
-    for (address, path) in
-        [(outside, "/outside/1"), (inside, "/inside/1"), (alone, "/alone/1"), (mine, "/mine/1")]
-    {
+    for (address, path) in [
+        (outside, "/outside/1"),
+        (inside, "/inside/1"),
+        (alone, "/alone/1"),
+        (mine, "/mine/1"),
+        (nested, "/nested/1"),
+    ] {
         let request = Request::get(format!("http://{address}{path}")).header("traceparent", CALLER);
         let response = client.request(request.body(Empty::new()).expect("a request")).await;
         response.expect("an answer").into_body().collect().await.expect("a body");

@@ -14,6 +14,33 @@ pub async fn run() {
     outliving.await.expect("it ends");
     direct().await;
     outside().await;
+    left_within().await;
+}
+
+/// A span that is left in a poll that began within it.
+async fn left_within() {
+    let outer = info_span!("left early").entered();
+    let mut outer = Some(outer);
+    let task = FutureExt::in_task(
+        std::future::poll_fn(|_| {
+            drop(outer.take());
+            std::task::Poll::Ready(())
+        }),
+        "leaves",
+    );
+    let mut task = std::pin::pin!(task);
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(std::future::Future::poll(task.as_mut(), &mut cx).is_ready());
+    info_span!("after what was left").in_scope(|| ());
+}
+
+/// Busy in a span for 20 ms when it is dropped.
+struct AtLast;
+
+impl Drop for AtLast {
+    fn drop(&mut self) {
+        info_span!("in the drop").in_scope(|| std::thread::sleep(Duration::from_millis(20)));
+    }
 }
 
 async fn request(released: oneshot::Receiver<()>) -> pollscope::task::JoinHandle<()> {
@@ -52,6 +79,7 @@ async fn request(released: oneshot::Receiver<()>) -> pollscope::task::JoinHandle
 
     let (tell, polled) = oneshot::channel();
     let aborted = pollscope::spawn_named("aborted", async {
+        let _last = AtLast;
         let _ = tell.send(());
         std::future::pending::<()>().await;
     });

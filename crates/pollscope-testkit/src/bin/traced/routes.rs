@@ -77,7 +77,7 @@ async fn ask(
 }
 
 /// A body that takes its time: parts of one byte, then an end of some kind.
-struct Parts {
+pub struct Parts {
     left: usize,
     end: &'static str,
     timer: Pin<Box<tokio::time::Sleep>>,
@@ -86,7 +86,7 @@ struct Parts {
 impl Parts {
     const PAUSE: Duration = Duration::from_millis(10);
 
-    fn new(left: usize, end: &'static str) -> Parts {
+    pub fn new(left: usize, end: &'static str) -> Parts {
         Parts { left, end, timer: Box::pin(tokio::time::sleep(Parts::PAUSE)) }
     }
 }
