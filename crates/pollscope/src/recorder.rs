@@ -55,8 +55,8 @@ pub(crate) struct Recorder {
     pub frame: Frame,
     /// Entered spans and, below them, what the polls made current: the last is the current one.
     pub entered: Vec<Context>,
-    /// How many of these were there when each poll or job under way began.
-    bases: Vec<usize>,
+    /// The frames around it, the innermost last; the empty one of a thread that does nothing is not among them.
+    around: Vec<Frame>,
     /// What is above the span that tracing is about to open, if that has no parent there.
     #[cfg(feature = "tracing")]
     pub under: Option<Context>,
@@ -74,7 +74,7 @@ pub(crate) struct Recorder {
     free_spans: Vec<u32>,
 }
 
-/// What a poll under way knows; saved and restored by an inner one.
+/// What the poll or job under way knows; an inner one has its own.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Frame {
     /// 0: no task.
@@ -83,13 +83,15 @@ pub(crate) struct Frame {
     pub born: u64,
     pub start: u64,
     pub outer_start: u64,
-    /// Ticks of inner polls.
-    pub inner: u64,
     /// The task's scheduled total, this poll's included.
     pub scheduled: u64,
-    pub self_wakes: u64,
-    pub clones: u64,
-    pub drops: u64,
+    /// Ticks of inner polls.
+    pub inner: u64,
+    /// How many spans were entered when it began.
+    pub base: usize,
+    pub self_wakes: u32,
+    pub clones: u32,
+    pub drops: u32,
     /// It is no poll: the task's future is being dropped.
     pub dropping: bool,
 }
@@ -259,7 +261,7 @@ fn register(global: &'static Global, local: &Local) {
         known: None,
         frame: Frame::default(),
         entered: Vec::with_capacity(16),
-        bases: Vec::with_capacity(16),
+        around: Vec::with_capacity(16),
         #[cfg(feature = "tracing")]
         under: None,
         completing: (Who::UNKNOWN, 0),
@@ -294,24 +296,46 @@ impl Recorder {
         if let Some(at) = self.entered.iter().rposition(|context| context.local == local) {
             self.entered.remove(at);
             // One from before: polls and jobs under way must not take another for theirs.
-            self.bases.iter_mut().rev().take_while(|base| **base > at).for_each(|base| *base -= 1);
+            let bases = std::iter::once(&mut self.frame).chain(self.around.iter_mut().rev());
+            bases.map(|frame| &mut frame.base).take_while(|base| **base > at).for_each(|base| *base -= 1);
             self.show();
         }
     }
 
-    /// A poll or job begins, in this span.
+    /// A poll of a task begins.
     #[inline]
-    pub fn begin(&mut self, span: Option<Context>) {
-        self.bases.push(self.entered.len());
+    pub fn begin_poll(&mut self, frame: Frame) {
+        let outer_start = if self.frame.outer_start == 0 { frame.start } else { self.frame.outer_start };
+        if self.frame.task != 0 || !self.around.is_empty() {
+            self.around.push(self.frame);
+        }
+        self.frame = Frame { outer_start, base: self.entered.len(), ..frame };
+    }
+
+    /// It ends after so many ticks: what it entered and did not leave is current no more.
+    #[inline]
+    pub fn end_poll(&mut self, busy: u64) {
+        self.entered.truncate(self.frame.base);
+        self.frame = match self.around.pop() {
+            Some(around) => Frame { inner: around.inner + busy, ..around },
+            None => Frame::default(),
+        };
+        self.show();
+    }
+
+    /// A job begins, in this span. It belongs to the task that runs it, if one does.
+    pub fn begin_job(&mut self, span: Option<Context>) {
+        self.around.push(self.frame);
+        self.frame.base = self.entered.len();
         self.entered.extend(span);
         self.show();
     }
 
     /// It ends: what it entered and did not leave is current no more.
-    #[inline]
-    pub fn end(&mut self) {
-        let base = self.bases.pop().unwrap_or(0);
-        self.entered.truncate(base);
+    pub fn end_job(&mut self) {
+        self.entered.truncate(self.frame.base);
+        // What it counted for its task is the task's.
+        self.frame.base = self.around.pop().map_or(0, |around| around.base);
         self.show();
     }
 

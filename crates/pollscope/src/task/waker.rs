@@ -79,7 +79,7 @@ unsafe fn clone<T: Target>(pointer: *const ()) -> RawWaker {
     let of = target.task();
     let own = recorder::with(|r| {
         let own = r.frame.task == of.id;
-        r.frame.clones += own as u64;
+        r.frame.clones += own as u32;
         own
     });
     if own != Some(true) {
@@ -110,7 +110,7 @@ unsafe fn drop_waker<T: Target>(pointer: *const ()) {
     let of = unsafe { &*pointer.cast::<T>() }.task();
     let own = recorder::with(|r| {
         let own = r.frame.task == of.id;
-        r.frame.drops += own as u64;
+        r.frame.drops += own as u32;
         own
     });
     if own != Some(true) {

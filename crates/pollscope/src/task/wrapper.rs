@@ -69,14 +69,15 @@ pub(super) struct Life {
 
 /// What one poll began with.
 pub(super) struct Entered {
-    /// The frame around it; `None`: the thread was not told of this one.
-    saved: Option<Frame>,
     start: u64,
     scheduled: u64,
     idle: u64,
-    who: Option<Who>,
-    wakes: u8,
+    who: Who,
     last_who: Option<Who>,
+    wakes: u8,
+    unwoken: bool,
+    /// The thread was told of it.
+    told: bool,
 }
 
 impl<F> Recorded<F> {
@@ -173,7 +174,8 @@ fn drop_future<F>(life: &mut Option<Life>, mut inner: Pin<&mut Option<F>>) {
 
 /// What the drop of a future began with.
 struct Dropping {
-    saved: Option<Frame>,
+    /// The thread was told of it.
+    told: bool,
     start: u64,
     idle: u64,
 }
@@ -197,8 +199,8 @@ impl Life {
     #[inline]
     pub(super) fn enter(&mut self) -> Entered {
         let entered = recorder::with(|r| {
-            let mut entered = self.settle(r.origin);
-            entered.saved = Some(self.step_in(r, entered.start, false));
+            let entered = self.settle(r.origin, true);
+            self.step_in(r, entered.start, false);
             entered
         });
         entered.unwrap_or_else(|| self.enter_unrecorded())
@@ -207,12 +209,12 @@ impl Life {
     #[cold]
     #[inline(never)]
     fn enter_unrecorded(&mut self) -> Entered {
-        self.settle(crate::state::global().map_or(0, |global| global.session.start_tick()))
+        self.settle(crate::state::global().map_or(0, |global| global.session.start_tick()), false)
     }
 
     /// What passed since the last poll, told apart by the wake; wake words count from tick `origin`.
     #[inline]
-    fn settle(&mut self, origin: u64) -> Entered {
+    fn settle(&mut self, origin: u64, told: bool) -> Entered {
         let slot = self.task.slot;
         let begun = self.task.ordinal.load(Ordering::Relaxed);
         let tick_word = slot[task::WAKE_TICK].load(Ordering::Acquire);
@@ -224,64 +226,85 @@ impl Life {
         }
         let wakes = slot[task::WAKES].load(Ordering::Relaxed);
         let count = wakes.wrapping_sub(self.wakes_seen);
-        self.wakes_seen = wakes;
         let b = self.last_end;
         let last_start = std::mem::replace(&mut self.last_start, start);
         let woken = origin + (tick_word >> 8);
-        let (mut w, mut who, mut last_who) = (start, None, None);
+        let (mut w, mut who, mut unwoken, mut last_who) = (start, Who::UNKNOWN, false, None);
         if begun == 0 {
-            w = b;
+            (w, unwoken) = (b, true);
         } else if std::mem::take(&mut self.self_woken) {
-            (w, who) = (b, Some(Who::new(Who::ITSELF, self.task.id)));
+            (w, who) = (b, Who::new(Who::ITSELF, self.task.id));
         } else if tick_word != 0 && tick_word & 0xff == begun & 0xff && woken >= last_start {
             let word = slot[task::WAKE_WHO].load(Ordering::Relaxed);
             w = woken.clamp(b, start);
-            who = Some(if word & 0xff == begun & 0xff { Who(word >> 8) } else { Who::UNKNOWN });
+            if word & 0xff == begun & 0xff {
+                who = Who(word >> 8);
+            }
+        } else {
+            unwoken = true;
+        }
+        if count > 0 {
+            self.wakes_seen = wakes;
         }
         if count > 1 {
             let last = slot[task::LAST_WHO].load(Ordering::Relaxed);
             last_who = (last & 0xff == begun & 0xff).then_some(Who(last >> 8));
         }
-        self.totals.polls += 1;
         self.totals.idle += w - b;
         self.totals.scheduled += start - w;
         let wakes = count.min(255) as u8;
-        Entered { saved: None, start, scheduled: start - w, idle: w - b, who, wakes, last_who }
+        Entered { start, scheduled: start - w, idle: w - b, who, last_who, wakes, unwoken, told }
     }
 
-    /// Makes this task the thread's current one; gives the frame around it.
+    /// Makes this task the thread's current one.
     #[inline]
-    fn step_in(&self, r: &mut Recorder, start: u64, dropping: bool) -> Frame {
-        let saved = r.frame;
-        r.frame = Frame {
+    fn step_in(&self, r: &mut Recorder, start: u64, dropping: bool) {
+        r.begin_poll(Frame {
             task: self.task.id,
             born: self.task.birth.born,
             start,
-            outer_start: if saved.outer_start == 0 { start } else { saved.outer_start },
             scheduled: self.totals.scheduled,
             dropping,
             ..Frame::default()
-        };
-        match (&self.task.span, &self.task.under) {
-            (None, None) => r.begin(None),
-            (Some(span), _) => r.begin(Some(span.context())),
-            (None, Some(under)) => r.begin(Some(**under)),
+        });
+        if let Some(span) = &self.task.span {
+            r.entered.push(span.context());
+        } else if let Some(under) = &self.task.under {
+            r.entered.push(**under);
         }
-        saved
+        r.show();
     }
 
     /// Counts what was busy since; the frame is still this one's. Gives the end.
     #[inline]
     fn count(&mut self, r: &Recorder, start: u64) -> u64 {
         let end = sys::tick().max(start);
-        let totals = &mut self.totals;
+        let (frame, totals) = (&r.frame, &mut self.totals);
         totals.busy += end - start;
-        totals.nested += r.frame.inner;
-        totals.self_wakes += r.frame.self_wakes;
-        totals.clones += r.frame.clones;
-        totals.drops += r.frame.drops;
         self.last_end = end;
-        write_slot(self.task.slot, totals, end, &r.frame);
+        self.self_woken = frame.self_wakes > 0;
+        let slot = self.task.slot;
+        seq::write(&slot[task::SEQ], || {
+            slot[task::POLLS].store(self.task.ordinal.load(Ordering::Relaxed), Ordering::Relaxed);
+            slot[task::BUSY].store(totals.busy, Ordering::Relaxed);
+            slot[task::SCHEDULED].store(totals.scheduled, Ordering::Relaxed);
+            slot[task::IDLE].store(totals.idle, Ordering::Relaxed);
+            slot[task::LAST_END].store(end, Ordering::Relaxed);
+            if frame.self_wakes > 0 {
+                totals.self_wakes += frame.self_wakes as u64;
+                slot[task::SELF_WAKES].store(totals.self_wakes, Ordering::Relaxed);
+            }
+            if frame.inner > 0 {
+                totals.nested += frame.inner;
+                slot[task::NESTED].store(totals.nested, Ordering::Relaxed);
+            }
+            if frame.clones | frame.drops > 0 {
+                totals.clones += frame.clones as u64;
+                totals.drops += frame.drops as u64;
+                slot[task::OWN_CLONES].store(totals.clones, Ordering::Relaxed);
+                slot[task::OWN_DROPS].store(totals.drops, Ordering::Relaxed);
+            }
+        });
         end
     }
 
@@ -292,40 +315,41 @@ impl Life {
         let idle = start - self.last_end;
         self.totals.idle += idle;
         self.last_end = start;
-        Dropping { saved: recorder::with(|r| self.step_in(r, start, true)), start, idle }
+        Dropping { told: recorder::with(|r| self.step_in(r, start, true)).is_some(), start, idle }
     }
 
     /// It is dropped: this was busy time, and no poll.
     #[cold]
     fn leave_drop(&mut self, dropping: &Dropping) {
-        let counted = dropping.saved.as_ref().and_then(|saved| {
+        let counted = dropping.told.then(|| {
             recorder::with(|r| {
                 let busy = self.count(r, dropping.start) - dropping.start;
                 if let Some(row) = r.row(self.task.key) {
                     add(&row[row::BUSY], busy);
                     add(&row[row::IDLE], dropping.idle);
                     add(&row[row::NESTED], r.frame.inner);
-                    add(&row[row::SELF_WAKES], r.frame.self_wakes);
+                    add(&row[row::SELF_WAKES], r.frame.self_wakes as u64);
                 }
-                step_out(r, saved, busy);
+                r.end_poll(busy);
             })
         });
-        if counted.is_none() {
+        if counted.flatten().is_none() {
             self.leave_unrecorded(dropping.start);
         }
     }
 
     /// Ends a poll: sums, slot, row, and the one record.
-    #[inline]
+    #[inline(never)]
     pub(super) fn leave(&mut self, entered: &Entered, how: u16) {
-        let Some(saved) = &entered.saved else { return self.leave_unrecorded(entered.start) };
+        if !entered.told {
+            return self.leave_unrecorded(entered.start);
+        }
         let recorded = recorder::with(|r| {
             let end = self.count(r, entered.start);
             let busy = end - entered.start;
-            self.self_woken = r.frame.self_wakes > 0;
             write_row(r, self.task.key, busy, entered);
             let mut flags = how;
-            if entered.who.is_none() {
+            if entered.unwoken {
                 flags |= poll::UNWOKEN;
             }
             if r.frame.clones > 0 {
@@ -334,15 +358,15 @@ impl Life {
             let told = record::Poll {
                 task: self.task.id,
                 flags,
-                ordinal: self.totals.polls as u8,
+                ordinal: self.task.ordinal.load(Ordering::Relaxed) as u8,
                 busy,
                 scheduled: entered.scheduled,
                 nested: r.frame.inner,
-                who: entered.who.unwrap_or_default(),
+                who: entered.who,
                 wakes: entered.wakes,
                 last_who: entered.last_who,
             };
-            step_out(r, saved, busy);
+            r.end_poll(busy);
             if told.is_short() {
                 let (flags, body) = told.encode_short();
                 r.handle.poll.write(kind::POLL, flags, end, &body);
@@ -385,6 +409,7 @@ impl Life {
         let told = recorder::with(|r| {
             let now = at.max(last_end);
             totals.idle += now - last_end;
+            totals.polls = task.ordinal.load(Ordering::Relaxed);
             totals.wakes = slot[task::WAKES].load(Ordering::Relaxed);
             let mut shown = *totals;
             shown.clones += slot[task::CLONES].load(Ordering::Relaxed);
@@ -426,37 +451,6 @@ impl Life {
 }
 
 #[inline]
-fn write_slot(slot: pollscope_wire::session::TaskSlot, totals: &Totals, end: u64, frame: &Frame) {
-    seq::write(&slot[task::SEQ], || {
-        slot[task::POLLS].store(totals.polls, Ordering::Relaxed);
-        slot[task::BUSY].store(totals.busy, Ordering::Relaxed);
-        slot[task::SCHEDULED].store(totals.scheduled, Ordering::Relaxed);
-        slot[task::IDLE].store(totals.idle, Ordering::Relaxed);
-        slot[task::LAST_END].store(end, Ordering::Relaxed);
-        if frame.inner > 0 {
-            slot[task::NESTED].store(totals.nested, Ordering::Relaxed);
-        }
-        if frame.self_wakes > 0 {
-            slot[task::SELF_WAKES].store(totals.self_wakes, Ordering::Relaxed);
-        }
-        if frame.clones > 0 {
-            slot[task::OWN_CLONES].store(totals.clones, Ordering::Relaxed);
-        }
-        if frame.drops > 0 {
-            slot[task::OWN_DROPS].store(totals.drops, Ordering::Relaxed);
-        }
-    });
-}
-
-/// Back to the frame around a poll that was so long.
-#[inline]
-fn step_out(r: &mut Recorder, saved: &Frame, busy: u64) {
-    r.frame = *saved;
-    r.frame.inner += busy;
-    r.end();
-}
-
-#[inline]
 fn write_row(r: &mut Recorder, key: u32, busy: u64, entered: &Entered) {
     let Some(row) = r.row(key) else { return };
     add(&row[row::POLLS], 1);
@@ -467,7 +461,7 @@ fn write_row(r: &mut Recorder, key: u32, busy: u64, entered: &Entered) {
         add(&row[row::NESTED], r.frame.inner);
     }
     if r.frame.self_wakes > 0 {
-        add(&row[row::SELF_WAKES], r.frame.self_wakes);
+        add(&row[row::SELF_WAKES], r.frame.self_wakes as u64);
     }
     if busy > r.slow_poll_ticks {
         add(&row[row::SLOW_POLLS], 1);
