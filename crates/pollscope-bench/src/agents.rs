@@ -2,11 +2,11 @@
 //! does to the service, and what is lost.
 
 use crate::contenders::{self, BARE, Contender};
+use crate::follow;
 use crate::report::Table;
 use crate::sink::Sink;
 use crate::stats::Spread;
 use crate::table::{WORKLOADS, Workload};
-use crate::follow;
 use anyhow::Context;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::Client;
@@ -46,7 +46,16 @@ pub fn run(rounds: usize, size: u64) -> anyhow::Result<()> {
     contenders::build(&[pollscope])?;
     let program = contenders::build_agent()?;
     let sink = Sink::start()?;
-    let heads = ["agent", "added, ns", "records written", "read", "lost", "spans sent", "agent CPU, s", "records/s of its CPU"];
+    let heads = [
+        "agent",
+        "added, ns",
+        "records written",
+        "read",
+        "lost",
+        "spans sent",
+        "agent CPU, s",
+        "records/s of its CPU",
+    ];
     for workload in WORKLOADS.iter().filter(|w| ["poll", "ping-pong", "span"].contains(&w.name)) {
         eprintln!("{} ({rounds} rounds)", workload.title);
         let mut table = Table::new(heads.map(str::to_owned).to_vec());
@@ -69,10 +78,15 @@ pub fn run(rounds: usize, size: u64) -> anyhow::Result<()> {
 }
 
 fn line(agent: Agent, added: Option<Spread>, seen: Option<Seen>) -> Vec<String> {
-    let added = added.map_or_else(String::new, |s| format!("{:+.0} ({:+.0} to {:+.0})", s.median, s.least, s.most));
+    let added =
+        added.map_or_else(String::new, |s| format!("{:+.0} ({:+.0} to {:+.0})", s.median, s.least, s.most));
     let mut cells = vec![agent.title().to_owned(), added];
     if let Some(seen) = seen {
-        let speed = if seen.cpu > 0.0 { format!("{:.1} M", seen.read as f64 / seen.cpu / 1e6) } else { String::new() };
+        let speed = if seen.cpu > 0.0 {
+            format!("{:.1} M", seen.read as f64 / seen.cpu / 1e6)
+        } else {
+            String::new()
+        };
         cells.extend([
             (seen.read + seen.lost).to_string(),
             seen.read.to_string(),
@@ -167,7 +181,8 @@ impl Running {
         let uri = format!("http://127.0.0.1:{}{path}", self.port).parse()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let client: Client<_, Empty<axum::body::Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+            let client: Client<_, Empty<axum::body::Bytes>> =
+                Client::builder(TokioExecutor::new()).build_http();
             let answer = client.get(uri).await?;
             anyhow::ensure!(answer.status().is_success(), "{path}: {}", answer.status());
             Ok(String::from_utf8_lossy(&answer.into_body().collect().await?.to_bytes()).into_owned())

@@ -33,7 +33,10 @@ pub const ALL: &[Contender] = &[
     stable("pollscope by tracing", "bench-pollscope-tracing", &["job"]),
     Contender { env: &[("POLLSCOPE", "off")], ..stable("pollscope, off", "bench-pollscope", &[]) },
     stable("tokio-metrics", "bench-tokio-metrics", &["span", "open-span", "job"]),
-    Contender { unstable: true, ..stable("console-subscriber", "bench-console", &["span", "open-span", "job"]) },
+    Contender {
+        unstable: true,
+        ..stable("console-subscriber", "bench-console", &["span", "open-span", "job"])
+    },
     Contender {
         unstable: true,
         env: &[("BENCH_CLIENT", "1")],
@@ -70,7 +73,10 @@ impl Contender {
 
 /// The project.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("crates/pollscope-bench is two below the root")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("crates/pollscope-bench is two below the root")
 }
 
 fn target(unstable: bool) -> PathBuf {

@@ -26,7 +26,13 @@ pub fn command(contender: &Contender, dir: &Path, arguments: &[&str]) -> Command
 }
 
 /// Nanoseconds per operation, as the program tells them.
-pub fn nanos(contender: &Contender, dir: &Path, workload: &str, times: u64, workers: usize) -> anyhow::Result<f64> {
+pub fn nanos(
+    contender: &Contender,
+    dir: &Path,
+    workload: &str,
+    times: u64,
+    workers: usize,
+) -> anyhow::Result<f64> {
     let (times, workers) = (times.to_string(), workers.to_string());
     let mut run = command(contender, dir, &[workload, &times, &workers]);
     let child = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();

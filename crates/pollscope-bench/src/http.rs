@@ -27,7 +27,8 @@ pub fn run(rounds: usize, seconds: u32, names: &[String]) -> anyhow::Result<()> 
     let contenders = contenders::chosen(names)?;
     have_wrk()?;
     contenders::build(&contenders)?;
-    let heads = ["contender", "requests/s against bare", "requests/s", "p50, µs", "p99, µs", "peak memory, MB"];
+    let heads =
+        ["contender", "requests/s against bare", "requests/s", "p50, µs", "p99, µs", "peak memory, MB"];
     let mut table = Table::new(heads.map(str::to_owned).to_vec());
     let mut bare = Vec::new();
     for contender in &contenders {
@@ -56,10 +57,9 @@ fn line(name: &str, ratios: Option<&[f64]>, served: &[Served]) -> Vec<String> {
         let numbers: Vec<f64> = served.iter().map(of).collect();
         Spread::of(&numbers).map_or_else(|| "-".to_owned(), |spread| format!("{:.0}", spread.median))
     };
-    let against = ratios.and_then(Spread::of).map_or_else(
-        || "1".to_owned(),
-        |s| format!("{:.3} ({:.3} to {:.3})", s.median, s.least, s.most),
-    );
+    let against = ratios
+        .and_then(Spread::of)
+        .map_or_else(|| "1".to_owned(), |s| format!("{:.3} ({:.3} to {:.3})", s.median, s.least, s.most));
     let peak = served.iter().map(|s| s.peak_mb).fold(0.0, f64::max);
     vec![
         name.to_owned(),
@@ -134,7 +134,8 @@ impl Drop for Server {
 /// What `wrk` tells of so many seconds.
 pub fn load(port: u16, seconds: u32) -> anyhow::Result<Served> {
     let (duration, url) = (format!("{seconds}s"), format!("http://127.0.0.1:{port}/"));
-    let output = Command::new("wrk").args(["-t1", "-c", CONNECTIONS, "-d", &duration, "--latency", &url]).output()?;
+    let output =
+        Command::new("wrk").args(["-t1", "-c", CONNECTIONS, "-d", &duration, "--latency", &url]).output()?;
     let told = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "wrk: {}\n{told}", output.status);
     let word = |head: &str| {

@@ -27,7 +27,8 @@ impl fmt::Display for Table {
             .map(|at| self.rows.iter().map(|row| cell(row, at).chars().count()).max().unwrap_or(0).max(3))
             .collect();
         for (n, row) in self.rows.iter().enumerate() {
-            let cells: Vec<String> = widths.iter().enumerate().map(|(at, w)| format!("{:w$}", cell(row, at))).collect();
+            let cells: Vec<String> =
+                widths.iter().enumerate().map(|(at, w)| format!("{:w$}", cell(row, at))).collect();
             writeln!(f, "| {} |", cells.join(" | "))?;
             if n == 0 {
                 let rules: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();

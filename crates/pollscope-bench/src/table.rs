@@ -17,7 +17,13 @@ pub struct Workload {
     pub times: u64,
 }
 
-const fn row(name: &'static str, title: &'static str, word: &'static str, workers: usize, times: u64) -> Workload {
+const fn row(
+    name: &'static str,
+    title: &'static str,
+    word: &'static str,
+    workers: usize,
+    times: u64,
+) -> Workload {
     Workload { name, title, word, workers, times }
 }
 
@@ -47,7 +53,8 @@ pub fn run(rounds: usize, size: u64, names: &[String], rows: &[String]) -> anyho
     for workload in WORKLOADS.iter().filter(|w| rows.is_empty() || rows.iter().any(|name| name == w.name)) {
         eprintln!("{} ({} rounds)", workload.title, rounds);
         let measured = measure(workload, rounds, size, &contenders)?;
-        let mut cells = vec![format!("{}, ns", workload.title), measured.bare.map_or_else(dash, |s| figure(s.median))];
+        let mut cells =
+            vec![format!("{}, ns", workload.title), measured.bare.map_or_else(dash, |s| figure(s.median))];
         cells.extend(measured.added.iter().map(|added| added.map_or_else(dash, difference)));
         table.row(cells);
     }
@@ -61,7 +68,12 @@ struct Measured {
 }
 
 /// Each contender beside tokio alone, in turn, in every round.
-fn measure(workload: &Workload, rounds: usize, size: u64, contenders: &[Contender]) -> anyhow::Result<Measured> {
+fn measure(
+    workload: &Workload,
+    rounds: usize,
+    size: u64,
+    contenders: &[Contender],
+) -> anyhow::Result<Measured> {
     let times = (workload.times * size / 100).max(100);
     let mut bare = Vec::new();
     let mut added = vec![Vec::new(); contenders.len()];

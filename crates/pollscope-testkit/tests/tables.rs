@@ -76,7 +76,10 @@ fn a_runtimes_row_says_how_long_its_threads_were_parked() {
     // By the script 70 ms of each.
     assert!(milliseconds(sum.get(row::IDLE)) >= 65, "parked {} ms", milliseconds(sum.get(row::IDLE)));
     assert!(milliseconds(sum.get(row::BUSY)) >= 65, "busy {} ms", milliseconds(sum.get(row::BUSY)));
-    assert!(sum.get(row::IDLE) + sum.get(row::BUSY) <= elapsed_ticks(&header), "one thread is not in two places");
+    assert!(
+        sum.get(row::IDLE) + sum.get(row::BUSY) <= elapsed_ticks(&header),
+        "one thread is not in two places"
+    );
     assert!(service.finish().success());
 }
 

@@ -36,7 +36,10 @@ fn main() {
     let operation = arguments.next().expect("an operation is named");
     let times: u64 = arguments.next().and_then(|text| text.parse().ok()).expect("the times are a number");
     let session = pollscope::init();
-    assert!(session.is_recording() != (std::env::var_os("POLLSCOPE").is_some()), "recorded, unless it is off");
+    assert!(
+        session.is_recording() != (std::env::var_os("POLLSCOPE").is_some()),
+        "recorded, unless it is off"
+    );
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = pollscope::runtime(&mut builder).build().expect("a runtime can be built");
     runtime.block_on(async {

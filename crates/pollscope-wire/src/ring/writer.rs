@@ -107,7 +107,9 @@ impl<'a> RingWriter<'a> {
     pub fn write<const N: usize>(&mut self, kind: u8, flags: u16, tick: u64, body: &[u64; N]) {
         const { assert!(N < u8::MAX as usize) };
         let dtick = tick.saturating_sub(self.tick);
-        let Some(room) = self.block.get(self.cursor..self.cursor + N + 1).filter(|_| dtick <= u32::MAX as u64) else {
+        let Some(room) =
+            self.block.get(self.cursor..self.cursor + N + 1).filter(|_| dtick <= u32::MAX as u64)
+        else {
             return self.write_slice(kind, flags, tick, body);
         };
         room[0].store(header(kind, N as u8 + 1, flags, dtick as u32), Ordering::Relaxed);
