@@ -45,15 +45,16 @@ fn open(arguments: &Arguments, function: &Ident, inputs: &Punctuated<FnArg, Toke
         .as_ref()
         .map(|causes| quote_spanned!(causes.span()=> __pollscope_span.follows_from(#causes);));
     quote! {
-        let __pollscope_span = if ::pollscope::__private::is_recording() {
+        #[allow(unused_mut)]
+        let mut __pollscope_span;
+        if ::pollscope::__private::is_recording() {
             static CALLSITE: ::pollscope::__private::CallsiteStatic = #callsite;
-            let __pollscope_span =
+            __pollscope_span =
                 ::pollscope::__private::DirectSpan::open(&CALLSITE, #parent, &[#(#fields),*]);
             #follows_from
-            __pollscope_span
         } else {
-            ::pollscope::__private::DirectSpan::NONE
-        };
+            __pollscope_span = ::pollscope::__private::DirectSpan::NONE;
+        }
     }
 }
 

@@ -52,6 +52,9 @@ pub struct RemoteParent {
 /// An open span. It is ended explicitly, by [`OpenSpan::close`] or one of its kin.
 pub(crate) struct OpenSpan {
     open: record::SpanOpen,
+    /// Only its owner enters it, leaves it and records on it, never two threads at once: its words need no locked
+    /// instructions.
+    sole: bool,
     /// The first span of its trace in this process: itself, if it is that one.
     root: u64,
     opened: u64,
@@ -73,7 +76,7 @@ pub(crate) struct OpenSpan {
     /// What its scheduled total is counted from, so that what the tasks before have waited goes on.
     clock_base: AtomicU64,
     scheduled_at_open: AtomicU64,
-    depth: AtomicU32,
+    depth: AtomicU64,
     busy: AtomicU64,
     entered: AtomicU64,
     last_exit: AtomicU64,
@@ -263,6 +266,7 @@ impl OpenSpan {
         r.handle.span.write(kind::SPAN_OPEN, 0, now, &open.encode());
         let span = OpenSpan {
             open,
+            sole: false,
             root,
             opened: now,
             slot,
@@ -277,7 +281,7 @@ impl OpenSpan {
             clock: AtomicU64::new(task),
             clock_base: AtomicU64::new(0),
             scheduled_at_open: AtomicU64::new(scheduled_at_open),
-            depth: AtomicU32::new(0),
+            depth: AtomicU64::new(0),
             busy: AtomicU64::new(0),
             entered: AtomicU64::new(0),
             last_exit: AtomicU64::new(0),
@@ -324,9 +328,28 @@ impl OpenSpan {
         self.flags.load(Ordering::Relaxed) & bit as u32 != 0
     }
 
+    /// Its owner alone will have to do with it.
+    pub fn owned(self) -> OpenSpan {
+        OpenSpan { sole: true, ..self }
+    }
+
+    /// Adds to one of its words; gives what that was.
+    #[inline]
+    fn add(&self, word: &AtomicU64, n: u64) -> u64 {
+        if !self.sole {
+            return word.fetch_add(n, Ordering::Relaxed);
+        }
+        let before = word.load(Ordering::Relaxed);
+        word.store(before.wrapping_add(n), Ordering::Relaxed);
+        before
+    }
+
     /// Marks its status or fate: bits of [`record::span`].
+    #[inline]
     pub fn mark(&self, bits: u16) {
-        self.flags.fetch_or(bits as u32, Ordering::Relaxed);
+        if bits != 0 {
+            self.flags.fetch_or(bits as u32, Ordering::Relaxed);
+        }
     }
 
     /// Marks it as dropped before its end, unless a panic tells more.
@@ -539,14 +562,14 @@ impl OpenSpan {
         if self.flags.load(Ordering::Relaxed) & SHOWN != 0 {
             return r.enter(self.context());
         }
-        if self.depth.fetch_add(1, Ordering::Relaxed) == 0 {
+        if self.add(&self.depth, 1) == 0 {
             let now = now();
             if self.entered.load(Ordering::Relaxed) == 0 && self.task.load(Ordering::Relaxed) != r.frame.task
             {
                 self.move_to(r);
             }
-            let busy = self.busy.fetch_sub(now, Ordering::Relaxed).wrapping_sub(now);
-            let entered = self.entered.fetch_add(1, Ordering::Relaxed) + 1;
+            let busy = self.add(&self.busy, now.wrapping_neg()).wrapping_sub(now);
+            let entered = self.add(&self.entered, 1) + 1;
             if let Some((_, slot)) = self.slot {
                 slot[span::BUSY].store(busy, Ordering::Relaxed);
                 slot[span::ENTERED].store(entered, Ordering::Relaxed);
@@ -658,11 +681,15 @@ impl OpenSpan {
         if self.flags.load(Ordering::Relaxed) & SHOWN != 0 {
             return;
         }
-        if self.depth.fetch_sub(1, Ordering::Relaxed) != 1 {
+        if self.add(&self.depth, u64::MAX) != 1 {
             return;
         }
-        let busy = self.busy.fetch_add(now, Ordering::Relaxed).wrapping_add(now);
-        self.last_exit.fetch_max(now, Ordering::Relaxed);
+        let busy = self.add(&self.busy, now).wrapping_add(now);
+        if self.sole {
+            self.last_exit.store(now, Ordering::Relaxed);
+        } else {
+            self.last_exit.fetch_max(now, Ordering::Relaxed);
+        }
         if let Some(scheduled) = self.scheduled_here(r) {
             self.scheduled_at_exit.store(scheduled, Ordering::Relaxed);
         } else if self.flags.load(Ordering::Relaxed) & ADOPTED == 0 {
@@ -694,7 +721,7 @@ impl OpenSpan {
                 }
             }
         }
-        self.attributes.fetch_add(grown, Ordering::Relaxed);
+        self.add(&self.attributes, grown);
         true
     }
 

@@ -209,10 +209,16 @@ pub(crate) fn of_span(
 }
 
 fn is_special(key: &str) -> bool {
-    matches!(
-        key,
-        "otel.name" | "otel.kind" | "otel.status_code" | "otel.status_message" | "otel.status_description"
-    )
+    // Most are told by a byte.
+    key.as_bytes().first() == Some(&b'o')
+        && matches!(
+            key,
+            "otel.name"
+                | "otel.kind"
+                | "otel.status_code"
+                | "otel.status_message"
+                | "otel.status_description"
+        )
 }
 
 /// Records an event of a span, or of none, within the span's limits. Its message is its name: not counted. One beyond
@@ -252,6 +258,9 @@ fn write(r: &mut Recorder, span: u64, key: u32, field: &FieldValue<'_>, length: 
     r.handle.span.write(kind::ATTRIBUTE, flags, now, &[span, pack(key, ty as u32), bits]);
 }
 
+/// Bytes of a short text.
+const SHORT: usize = 64;
+
 /// `length`: characters at most.
 fn write_text(r: &mut Recorder, span: u64, key: u32, text: &str, length: usize, flags: u16, now: u64) {
     let end = text.floor_char_boundary(VALUE_MAX);
@@ -261,11 +270,18 @@ fn write_text(r: &mut Recorder, span: u64, key: u32, text: &str, length: usize, 
         r.global.session.count(Counter::ValuesCut);
     }
     let bytes = &text.as_bytes()[..end];
+    let (of, length) =
+        (pack(key, value::STR as u32), pack(text.len().min(u32::MAX as usize) as u32, end as u32));
+    if bytes.len() <= SHORT {
+        // What nearly all are: with room for more, more would have to be cleared.
+        let mut body = [0u64; 3 + SHORT / 8];
+        [body[0], body[1], body[2]] = [span, of, length];
+        let words = 3 + words_of(bytes, &mut body[3..]);
+        return r.handle.span.write_slice(kind::ATTRIBUTE, flags, now, &body[..words]);
+    }
     let first = &bytes[..bytes.len().min(VALUE_PART)];
     let mut body = [0u64; 3 + VALUE_PART / 8];
-    body[0] = span;
-    body[1] = pack(key, value::STR as u32);
-    body[2] = pack(text.len().min(u32::MAX as usize) as u32, end as u32);
+    [body[0], body[1], body[2]] = [span, of, length];
     let words = 3 + words_of(first, &mut body[3..]);
     r.handle.span.write_slice(kind::ATTRIBUTE, flags, now, &body[..words]);
     for part in bytes[first.len()..].chunks(VALUE_PART) {

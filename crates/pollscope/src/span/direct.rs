@@ -70,10 +70,6 @@ impl Opened {
         open.map_or(Opened::Nothing, Opened::Own)
     }
 
-    fn take(&mut self) -> Opened {
-        std::mem::replace(self, Opened::Nothing)
-    }
-
     fn enter(&self) {
         match self {
             Opened::Nothing => {}
@@ -146,13 +142,13 @@ impl DirectSpan {
             let id = callsite.id(r, 2);
             let (parent, remote) = parent.split(r.entered.last().copied());
             let task = r.frame.task;
-            let span = OpenSpan::open_under(r, parent, remote, id, 0, source::CODE, task, now);
+            let span = OpenSpan::open_under(r, parent, remote, id, 0, source::CODE, task, now).owned();
             for (key, value) in fields {
                 attribute::of_span(r, &span, key, value, now);
             }
-            span
+            Opened::Own(span)
         });
-        DirectSpan { open: Opened::of(open) }
+        DirectSpan { open: open.unwrap_or(Opened::Nothing) }
     }
 
     /// Opens the span of a request under its caller's, else under the current one.
@@ -241,16 +237,18 @@ impl DirectSpan {
         run()
     }
 
-    /// Enters the span, just opened, until it is closed.
-    pub fn entered(mut self) -> EnteredSpan {
-        let open = self.open.take();
-        match &open {
+    /// Enters the span, just opened, until it is closed: when the guard is dropped.
+    #[inline]
+    pub fn entered(&mut self) -> EnteredSpan<'_> {
+        match &self.open {
+            Opened::Nothing => {}
             Opened::Own(span) => {
                 recorder::with(|r| span.enter_at_once(r));
             }
             other => other.enter(),
         }
-        EnteredSpan { open, panicking: std::thread::panicking() }
+        let panicking = self.is_recorded() && std::thread::panicking();
+        EnteredSpan { open: &mut self.open, panicking }
     }
 
     /// Enters the span until the guard is dropped.
@@ -331,7 +329,7 @@ impl DirectSpan {
 
 impl Drop for DirectSpan {
     fn drop(&mut self) {
-        if let Opened::Own(span) = self.open.take()
+        if let Opened::Own(span) = &self.open
             && recorder::with(|r| span.close(r, 0)).is_none()
         {
             span.abandon();
@@ -346,13 +344,23 @@ pub(crate) fn status_by_panic(before: bool) -> u16 {
 
 /// A span entered on this thread for all of its life; left and closed when it is dropped.
 #[must_use = "the span is closed when it is dropped"]
-pub struct EnteredSpan {
-    open: Opened,
+pub struct EnteredSpan<'a> {
+    open: &'a mut Opened,
     panicking: bool,
 }
 
-impl Drop for EnteredSpan {
+impl Drop for EnteredSpan<'_> {
+    #[inline]
     fn drop(&mut self) {
+        if !matches!(self.open, Opened::Nothing) {
+            self.end();
+        }
+    }
+}
+
+impl EnteredSpan<'_> {
+    #[inline(never)]
+    fn end(&mut self) {
         let status = status_by_panic(self.panicking);
         match &self.open {
             Opened::Nothing => {}
@@ -367,6 +375,7 @@ impl Drop for EnteredSpan {
                 bridged::exit(span);
             }
         }
+        *self.open = Opened::Nothing;
     }
 }
 
