@@ -20,6 +20,8 @@ use tokio::runtime::Handle;
 const KEPT_SLOTS: usize = 256;
 /// Slot numbers fetched at a time.
 const FETCHED_SLOTS: usize = 64;
+/// Static strings whose ids are looked up without hashing.
+const RECENT: usize = 128;
 /// How long after a final poll a wake is still taken as caused by it.
 const COMPLETING_NS: u64 = 20_000;
 
@@ -70,6 +72,8 @@ pub(crate) struct Recorder {
     keys: HashMap<KeyPlace, u32, Mix>,
     callsites: HashMap<usize, u32, Mix>,
     strings: HashMap<(usize, usize), u32, Mix>,
+    /// Those that were asked for last, by the low bits of their address: `(address, length, id)`.
+    recent: [(usize, usize, u32); RECENT],
     free_tasks: Vec<u32>,
     free_spans: Vec<u32>,
 }
@@ -271,6 +275,7 @@ fn register(global: &'static Global, local: &Local) {
         keys: HashMap::with_hasher(Mix::default()),
         callsites: HashMap::with_hasher(Mix::default()),
         strings: HashMap::with_hasher(Mix::default()),
+        recent: [(0, 0, 0); RECENT],
         free_tasks: Vec::new(),
         free_spans: Vec::new(),
     })));
@@ -464,13 +469,18 @@ impl Recorder {
     }
 
     /// A static string's id, by its address.
+    #[inline]
     pub fn static_string(&mut self, text: &'static str) -> u32 {
+        let (address, length) = (text.as_ptr() as usize, text.len());
+        let (known, long, id) = self.recent[address % RECENT];
+        if (known, long) == (address, length) { id } else { self.string_at(text) }
+    }
+
+    #[inline(never)]
+    fn string_at(&mut self, text: &'static str) -> u32 {
         let place = (text.as_ptr() as usize, text.len());
-        if let Some(id) = self.strings.get(&place) {
-            return *id;
-        }
-        let id = self.global.session.string(text);
-        self.strings.insert(place, id);
+        let id = *self.strings.entry(place).or_insert_with(|| self.global.session.string(text));
+        self.recent[place.0 % RECENT] = (place.0, place.1, id);
         id
     }
 
