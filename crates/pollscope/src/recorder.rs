@@ -54,6 +54,9 @@ pub(crate) struct Recorder {
     /// What is above the span that tracing is about to open, if that has no parent there.
     #[cfg(feature = "tracing")]
     pub under: Option<Context>,
+    /// A span of tracing that is made current here without being entered; 0: none.
+    #[cfg(all(feature = "tracing", feature = "tower"))]
+    pub shown: u64,
     /// A task that just ended here.
     pub completing: (Who, u64),
     pub parked_since: u64,
@@ -64,6 +67,9 @@ pub(crate) struct Recorder {
     keys: HashMap<KeyPlace, u32, Mix>,
     callsites: HashMap<usize, u32, Mix>,
     strings: HashMap<(usize, usize), u32, Mix>,
+    /// Call sites of tracing that were made while the service runs, by what they are of.
+    #[cfg(feature = "tracing")]
+    pub made: HashMap<usize, &'static tracing::Metadata<'static>, Mix>,
     free_tasks: Vec<u32>,
     free_spans: Vec<u32>,
 }
@@ -238,6 +244,8 @@ fn register(global: &'static Global, local: &Local, slot: &mut Option<Box<Record
         bases: Vec::with_capacity(16),
         #[cfg(feature = "tracing")]
         under: None,
+        #[cfg(all(feature = "tracing", feature = "tower"))]
+        shown: 0,
         completing: (Who::UNKNOWN, 0),
         parked_since: 0,
         unparked_since: (0, 0),
@@ -245,6 +253,8 @@ fn register(global: &'static Global, local: &Local, slot: &mut Option<Box<Record
         keys: HashMap::with_hasher(Mix::default()),
         callsites: HashMap::with_hasher(Mix::default()),
         strings: HashMap::with_hasher(Mix::default()),
+        #[cfg(feature = "tracing")]
+        made: HashMap::with_hasher(Mix::default()),
         free_tasks: Vec::new(),
         free_spans: Vec::new(),
     }));

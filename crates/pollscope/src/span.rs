@@ -132,8 +132,6 @@ const KNOWN_KEYS: usize = 8;
 #[cfg(feature = "tracing")]
 const SERVER: u32 = 1 << 16;
 const ADOPTED: u32 = 1 << 17;
-/// It is the current span without being entered.
-const SHOWN: u32 = 1 << 18;
 
 static GENERATIONS: Generations = Generations::new();
 /// Generation of spans that found no slot: they share its number.
@@ -473,15 +471,6 @@ impl OpenSpan {
         self.flags.fetch_or(ADOPTED, Ordering::Relaxed);
     }
 
-    /// Whether entering it counts, or merely makes it the current span.
-    #[cfg(all(feature = "tracing", feature = "tower"))]
-    pub fn count_entries(&self, count: bool) {
-        match count {
-            true => self.flags.fetch_and(!SHOWN, Ordering::Relaxed),
-            false => self.flags.fetch_or(SHOWN, Ordering::Relaxed),
-        };
-    }
-
     /// Whether it is entered now.
     #[cfg(all(feature = "tracing", feature = "tower"))]
     pub fn is_entered(&self) -> bool {
@@ -536,7 +525,7 @@ impl OpenSpan {
     }
 
     fn enter_from(&self, r: &mut Recorder, now: impl FnOnce() -> u64) {
-        if self.flags.load(Ordering::Relaxed) & SHOWN != 0 {
+        if self.is_shown(r) {
             return r.enter(self.context());
         }
         if self.depth.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -553,6 +542,18 @@ impl OpenSpan {
             }
         }
         r.enter(self.context());
+    }
+
+    /// Whether it is the current span here without being entered: no time counts.
+    #[inline]
+    fn is_shown(&self, r: &Recorder) -> bool {
+        #[cfg(all(feature = "tracing", feature = "tower"))]
+        return r.shown == self.open.span;
+        #[cfg(not(all(feature = "tracing", feature = "tower")))]
+        {
+            let _ = r;
+            false
+        }
     }
 
     /// Opened in one task and first entered in another, as a request is in its connection's: it is that one's.
@@ -655,11 +656,17 @@ impl OpenSpan {
 
     fn exit_at(&self, r: &mut Recorder, now: u64) {
         r.leave(self.open.span);
-        if self.flags.load(Ordering::Relaxed) & SHOWN != 0 {
+        if self.is_shown(r) {
             return;
         }
-        if self.depth.fetch_sub(1, Ordering::Relaxed) != 1 {
-            return;
+        match self.depth.fetch_sub(1, Ordering::Relaxed) {
+            1 => {}
+            0 => {
+                // Nobody was told that it was entered here.
+                self.depth.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            _ => return,
         }
         let busy = self.busy.fetch_add(now, Ordering::Relaxed).wrapping_add(now);
         self.last_exit.fetch_max(now, Ordering::Relaxed);
