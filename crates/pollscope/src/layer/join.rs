@@ -108,13 +108,23 @@ impl Join {
         }
     }
 
-    /// Settles the ids of a span that waits for them.
-    fn settle(&self, dispatch: &Dispatch, registry: &Registry, id: &Id) -> Option<SpanOf> {
+    /// Settles the ids of a span that waits for them. `local`: if it is that one, for another registry's span may have
+    /// the same id.
+    fn settle(
+        &self,
+        dispatch: &Dispatch,
+        registry: &Registry,
+        id: &Id,
+        local: Option<u64>,
+    ) -> Option<SpanOf> {
         let span = registry.span(id)?;
         // Nothing of it may be held while its exporter looks at it, too.
         let (context, parent) = {
             let extensions = span.extensions();
             let open = extensions.get::<OpenSpan>()?;
+            if local.is_some_and(|local| local != open.local()) {
+                return None;
+            }
             (open.context(), open.waiting_under())
         };
         if context.later == 0 {
@@ -123,7 +133,8 @@ impl Join {
         let found = self.find(SpanHandle { id, dispatch });
         let parent = match parent {
             Some(parent) if parent.later != 0 => {
-                self.settle(dispatch, registry, &Id::from_u64(parent.later)).or(Some(parent))
+                let id = Id::from_u64(parent.later);
+                self.settle(dispatch, registry, &id, Some(parent.local)).or(Some(parent))
             }
             parent => parent,
         };
@@ -152,7 +163,7 @@ impl Join {
         if let Some(dispatch) = this.dispatch.get().and_then(WeakDispatch::upgrade)
             && let Some(registry) = dispatch.downcast_ref::<Registry>()
         {
-            this.settle(&dispatch, registry, id);
+            this.settle(&dispatch, registry, id, Some(local));
         }
     }
 }
@@ -187,19 +198,31 @@ impl Join {
 #[cold]
 pub(crate) fn settle_current(current: SpanOf) {
     let id = Id::from_u64(current.later);
-    if tracing::dispatcher::get_default(|dispatch| settle_in(dispatch, &id)).is_none() {
-        // Inside of a subscriber's call, such as a formatter's, there is no default.
-        let joined = JOINED.get().and_then(WeakDispatch::upgrade);
-        joined.and_then(|dispatch| settle_in(&dispatch, &id));
-    }
+    let settle = |dispatch: &Dispatch| settle_if(dispatch, &id, Some(current.local));
+    // Inside of a subscriber's call, such as a formatter's, there is no default.
+    let _ = tracing::dispatcher::get_default(settle)
+        .or_else(|| settle(&JOINED.get().and_then(WeakDispatch::upgrade)?))
+        .or_else(|| joined().find_map(|dispatch| settle(&dispatch)));
 }
 
-/// The subscriber whose spans have another exporter.
+/// The subscriber whose spans have another exporter: the first of them, mostly the only one.
 static JOINED: OnceLock<WeakDispatch> = OnceLock::new();
 
+/// All of these that are in use.
+fn joined() -> impl Iterator<Item = Dispatch> {
+    let joins = JOINS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let joins = joins.into_iter().filter_map(|(_, join)| join.upgrade());
+    joins.filter(|join| join.source.is_some()).filter_map(|join| join.dispatch.get()?.upgrade())
+}
+
+/// Settles a span of a subscriber.
 pub(crate) fn settle_in(dispatch: &Dispatch, id: &Id) -> Option<SpanOf> {
-    let (dispatch, registry, id) = scoped::home(dispatch, id)?;
-    with_join(dispatch, |join| join.settle(dispatch, registry, &id))?
+    settle_if(dispatch, id, None)
+}
+
+fn settle_if(dispatch: &Dispatch, id: &Id, local: Option<u64>) -> Option<SpanOf> {
+    let (home, registry, id) = scoped::home(dispatch, id)?;
+    with_join(home, |join| join.settle(home, registry, &id, local))?
 }
 
 /// Whether spans opened here have another exporter: an OpenTelemetry layer beside ours.
