@@ -63,7 +63,7 @@ pub enum Spans {
     Join,
     /// The agent exports them, whatever else there is.
     Export,
-    /// None are recorded: tasks and requests alone.
+    /// None are recorded: tasks alone.
     Off,
 }
 

@@ -10,8 +10,9 @@ use pollscope_wire::ids::Who;
 use pollscope_wire::layout::{Counter, row, words};
 use pollscope_wire::session::{Registration, Row, ThreadHandle};
 use pollscope_wire::{seq, sys};
-use std::cell::{Cell, UnsafeCell};
+use std::cell::Cell;
 use std::collections::HashMap;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::runtime::Handle;
 
@@ -39,6 +40,11 @@ impl Kind {
 
 /// The thread's recorder.
 pub(crate) struct Recorder {
+    /// 1 while this process records.
+    enabled: &'static AtomicU64,
+    /// The session's first tick: wake words count from it.
+    pub origin: u64,
+    pub slow_poll_ticks: u64,
     pub global: &'static Global,
     pub handle: ThreadHandle,
     /// The runtime of which it is a worker; 0: of none.
@@ -49,8 +55,8 @@ pub(crate) struct Recorder {
     pub frame: Frame,
     /// Entered spans and, below them, what the polls made current: the last is the current one.
     pub entered: Vec<Context>,
-    /// How many of these were there when each poll or job under way began.
-    bases: Vec<usize>,
+    /// The frames around it, the innermost last; the empty one of a thread that does nothing is not among them.
+    around: Vec<Frame>,
     /// What is above the span that tracing is about to open, if that has no parent there.
     #[cfg(feature = "tracing")]
     pub under: Option<Context>,
@@ -74,7 +80,7 @@ pub(crate) struct Recorder {
     free_spans: Vec<u32>,
 }
 
-/// What a poll under way knows; saved and restored by an inner one.
+/// What the poll or job under way knows; an inner one has its own.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Frame {
     /// 0: no task.
@@ -83,13 +89,15 @@ pub(crate) struct Frame {
     pub born: u64,
     pub start: u64,
     pub outer_start: u64,
-    /// Ticks of inner polls.
-    pub inner: u64,
     /// The task's scheduled total, this poll's included.
     pub scheduled: u64,
-    pub self_wakes: u64,
-    pub clones: u64,
-    pub drops: u64,
+    /// Ticks of inner polls.
+    pub inner: u64,
+    /// How many spans were entered when it began.
+    pub base: usize,
+    pub self_wakes: u32,
+    pub clones: u32,
+    pub drops: u32,
     /// It is no poll: the task's future is being dropped.
     pub dropping: bool,
 }
@@ -140,25 +148,29 @@ impl std::hash::Hasher for Mix {
 struct Local {
     kind: Cell<Option<Kind>>,
     tried: Cell<bool>,
-    /// The recorder is in use.
-    inside: Cell<bool>,
-    recorder: UnsafeCell<Option<Box<Recorder>>>,
+    /// Whose it is; made once. Only [`HERE`] is used through.
+    recorder: Cell<*mut Recorder>,
 }
 
 thread_local! {
+    /// This thread's recorder while nobody uses it. Null: there is none yet, it is in use, or the thread is past
+    /// its end. Apart from its owner, since a word without a destructor is one load away.
+    static HERE: Cell<*mut Recorder> = const { Cell::new(ptr::null_mut()) };
     static LOCAL: Local = const {
-        Local {
-            kind: Cell::new(None),
-            tried: Cell::new(false),
-            inside: Cell::new(false),
-            recorder: UnsafeCell::new(None),
-        }
+        Local { kind: Cell::new(None), tried: Cell::new(false), recorder: Cell::new(ptr::null_mut()) }
     };
 }
 
 impl Drop for Local {
     fn drop(&mut self) {
-        let Some(recorder) = self.recorder.get_mut().take() else { return };
+        HERE.set(ptr::null_mut());
+        let recorder = self.recorder.get();
+        if recorder.is_null() {
+            return;
+        }
+        // SAFETY: it came from `Box::into_raw` in `register` and is freed here alone. Nobody uses it: a thread's
+        // destructors run outside `with`, and `HERE`, the only other copy, has just been cleared.
+        let recorder = unsafe { Box::from_raw(recorder) };
         if recorder.global.is_on() {
             let Recorder { global, handle, free_tasks, free_spans, .. } = *recorder;
             global.session.tasks().give(&free_tasks);
@@ -180,32 +192,43 @@ pub(crate) fn set_kind(kind: Kind) {
 /// room for the thread, or the thread is past its end).
 #[inline]
 pub(crate) fn with<R>(f: impl FnOnce(&mut Recorder) -> R) -> Option<R> {
+    // Nothing in `f` calls user code but the allocator, which may be the user's and may wake or trace: it finds
+    // null. So does all that comes later, if `f` unwinds: nobody sees what was left half done.
+    let mut here = HERE.replace(ptr::null_mut());
+    if here.is_null() {
+        here = claim()?.as_ptr();
+    }
+    // SAFETY: the recorder is this thread's alone, lives until the thread's destructors run, and was taken out of
+    // `HERE` (or just made), so that this is the only reference.
+    let recorder = unsafe { &mut *here };
+    let done = if recorder.enabled.load(Ordering::Relaxed) == 1 { Some(f(recorder)) } else { None };
+    HERE.set(here);
+    done
+}
+
+/// The recorder of a thread that has none yet.
+#[cold]
+#[inline(never)]
+fn claim() -> Option<NonNull<Recorder>> {
     let global = state::recording()?;
-    LOCAL
-        .try_with(|local| {
-            // Nothing here calls user code but the allocator, which may be the user's and may wake or trace.
-            if local.inside.replace(true) {
-                return None;
-            }
-            // SAFETY: the recorder is this thread's alone, and in use only once: the flag says so. It stays set
-            // if `f` unwinds, so that nobody sees what was left half done.
-            let slot = unsafe { &mut *local.recorder.get() };
-            if slot.is_none() {
-                register(global, local, slot);
-            }
-            let done = slot.as_deref_mut().map(f);
-            local.inside.set(false);
-            done
-        })
-        .unwrap_or_else(|_| {
-            global.session.count(Counter::LateEvents);
+    let claimed = LOCAL.try_with(|local| {
+        if local.recorder.get().is_null() {
+            register(global, local);
+            NonNull::new(local.recorder.get())
+        } else {
+            // It is in use.
             None
-        })
+        }
+    });
+    claimed.unwrap_or_else(|_| {
+        global.session.count(Counter::LateEvents);
+        None
+    })
 }
 
 #[cold]
 #[inline(never)]
-fn register(global: &'static Global, local: &Local, slot: &mut Option<Box<Recorder>>) {
+fn register(global: &'static Global, local: &Local) {
     if local.tried.replace(true) {
         return;
     }
@@ -234,14 +257,17 @@ fn register(global: &'static Global, local: &Local, slot: &mut Option<Box<Record
         worker: worker.map(|index| index as u16),
     };
     let Some(handle) = global.session.register(&registration) else { return global.tell_refusals() };
-    *slot = Some(Box::new(Recorder {
+    local.recorder.set(Box::into_raw(Box::new(Recorder {
+        enabled: global.enabled,
+        origin: global.session.start_tick(),
+        slow_poll_ticks: global.slow_poll_ticks,
         global,
         handle,
         worker_of: if kind.kind == Kind::WORKER { kind.runtime } else { 0 },
         known: None,
         frame: Frame::default(),
         entered: Vec::with_capacity(16),
-        bases: Vec::with_capacity(16),
+        around: Vec::with_capacity(16),
         #[cfg(feature = "tracing")]
         under: None,
         #[cfg(all(feature = "tracing", feature = "tower"))]
@@ -257,7 +283,7 @@ fn register(global: &'static Global, local: &Local, slot: &mut Option<Box<Record
         made: HashMap::with_hasher(Mix::default()),
         free_tasks: Vec::new(),
         free_spans: Vec::new(),
-    }));
+    })));
 }
 
 /// Adds to a word that only this thread writes.
@@ -280,24 +306,46 @@ impl Recorder {
         if let Some(at) = self.entered.iter().rposition(|context| context.local == local) {
             self.entered.remove(at);
             // One from before: polls and jobs under way must not take another for theirs.
-            self.bases.iter_mut().rev().take_while(|base| **base > at).for_each(|base| *base -= 1);
+            let bases = std::iter::once(&mut self.frame).chain(self.around.iter_mut().rev());
+            bases.map(|frame| &mut frame.base).take_while(|base| **base > at).for_each(|base| *base -= 1);
             self.show();
         }
     }
 
-    /// A poll or job begins, in this span.
+    /// A poll of a task begins.
     #[inline]
-    pub fn begin(&mut self, span: Option<Context>) {
-        self.bases.push(self.entered.len());
+    pub fn begin_poll(&mut self, frame: Frame) {
+        let outer_start = if self.frame.outer_start == 0 { frame.start } else { self.frame.outer_start };
+        if self.frame.task != 0 || !self.around.is_empty() {
+            self.around.push(self.frame);
+        }
+        self.frame = Frame { outer_start, base: self.entered.len(), ..frame };
+    }
+
+    /// It ends after so many ticks: what it entered and did not leave is current no more.
+    #[inline]
+    pub fn end_poll(&mut self, busy: u64) {
+        self.entered.truncate(self.frame.base);
+        self.frame = match self.around.pop() {
+            Some(around) => Frame { inner: around.inner + busy, ..around },
+            None => Frame::default(),
+        };
+        self.show();
+    }
+
+    /// A job begins, in this span. It belongs to the task that runs it, if one does.
+    pub fn begin_job(&mut self, span: Option<Context>) {
+        self.around.push(self.frame);
+        self.frame.base = self.entered.len();
         self.entered.extend(span);
         self.show();
     }
 
     /// It ends: what it entered and did not leave is current no more.
-    #[inline]
-    pub fn end(&mut self) {
-        let base = self.bases.pop().unwrap_or(0);
-        self.entered.truncate(base);
+    pub fn end_job(&mut self) {
+        self.entered.truncate(self.frame.base);
+        // What it counted for its task is the task's.
+        self.frame.base = self.around.pop().map_or(0, |around| around.base);
         self.show();
     }
 

@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// The session and what goes with it.
 pub(crate) struct Global {
     pub session: &'static Session,
-    enabled: &'static AtomicU64,
+    /// 1 while this process records.
+    pub enabled: &'static AtomicU64,
     /// Poll time above which a poll counts as slow, in ticks as far as they are known at start.
     pub slow_poll_ticks: u64,
     /// The tick's rate, as far as it is known at start.

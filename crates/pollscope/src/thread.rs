@@ -165,7 +165,7 @@ impl Job {
     fn begin(&mut self) {
         let start = sys::tick().max(self.queued);
         let span = self.span.as_ref().map(OpenSpan::context);
-        let begun = recorder::with(|r| r.begin(span)).is_some();
+        let begun = recorder::with(|r| r.begin_job(span)).is_some();
         self.run = Some(Run { start, begun });
         self.outcome = outcome::PANICKED;
     }
@@ -176,7 +176,7 @@ impl Job {
         let end = end.max(start);
         let (busy, queued) = (end - start, start - self.queued);
         if self.run.as_ref().is_some_and(|run| run.begun) {
-            r.end();
+            r.end_job();
         }
         if let Some(row) = r.row(self.key) {
             let how = match self.outcome {

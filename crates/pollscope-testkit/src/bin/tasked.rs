@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::task::LocalSet;
 
@@ -26,7 +26,6 @@ fn main() {
         "destructors" => destructors(),
         "workers" => workers(),
         "given_up" => given_up(),
-        "pipelined" => runtime(1).block_on(pipelined()),
         "many_polls" => runtime(1).block_on(many_polls()),
         "outliving" => {
             outliving(session);
@@ -84,30 +83,6 @@ async fn builders() {
     assert_eq!(inside.await, 1);
     local.await;
     on.await.expect("it ended with its set");
-}
-
-/// A connection that has a thousand requests of 50 µs and one of 20 ms in one poll.
-async fn pipelined() {
-    use tower::{Layer, ServiceExt, service_fn};
-    let served = async |request: hyper::Request<String>| {
-        let (length, began) =
-            (Duration::from_micros(if *request.uri() == "/slow" { 20_000 } else { 50 }), Instant::now());
-        while began.elapsed() < length {
-            std::hint::spin_loop();
-        }
-        Ok::<_, std::convert::Infallible>(hyper::Response::new(String::new()))
-    };
-    let server = pollscope::http::ServerLayer::new().layer(service_fn(served));
-    let connection = pollscope::spawn_named("connection", async move {
-        for n in 0..1001 {
-            let method = if n == 500 { "PUT" } else { "GET" };
-            let uri = if n == 500 { "/slow" } else { "/short" };
-            let request =
-                hyper::Request::builder().method(method).uri(uri).body(String::new()).expect("a request");
-            let Ok(_) = server.clone().oneshot(request).await;
-        }
-    });
-    connection.await.expect("it ends");
 }
 
 /// A runtime of ten lines: the thread parks until it is woken.

@@ -15,6 +15,8 @@ mod grpc;
 mod held;
 #[path = "traced/instrumented.rs"]
 mod instrumented;
+#[path = "traced/pipelined.rs"]
+mod pipelined;
 #[path = "traced/routes.rs"]
 mod routes;
 #[path = "traced/web.rs"]
@@ -122,6 +124,7 @@ fn main() {
         "libraries" => libraries(),
         "sampled" => sampled(),
         "unnamed" => {}
+        "pipelined" => runtime.block_on(pipelined::run()),
         "routes" => runtime.block_on(routes::run()),
         "web" => runtime.block_on(web::run()),
         other => panic!("no scenario {other}"),

@@ -13,9 +13,13 @@ pub struct RingSpec<'a> {
     pub heads: &'a [AtomicU64],
 }
 
+/// The moving words of a ring.
+type Heads = [AtomicU64; head::TOTALS + CLASSES];
+
 /// Writes records to one ring. Only one exists for a ring at a time.
 pub struct RingWriter<'a> {
-    spec: RingSpec<'a>,
+    words: &'a [AtomicU64],
+    heads: &'a Heads,
     blocks: u64,
     /// The block being written: its words, and the cursor in it.
     block: &'a [AtomicU64],
@@ -60,12 +64,14 @@ impl<'a> RingWriter<'a> {
     ) -> Self {
         let blocks = (spec.words.len() / BLOCK_WORDS) as u64;
         assert!(blocks >= 2, "a ring has at least two blocks");
-        assert!(spec.heads.len() >= head::TOTALS + CLASSES);
+        let heads: Option<&Heads> = spec.heads.first_chunk();
+        let heads = heads.expect("a ring has all its moving words");
         // The last owner's block is closed like any other: behind its last record stand words of an older lap.
         let last = position.next_multiple_of(BLOCK_BYTES).wrapping_sub(BLOCK_BYTES);
         let start = (last / BLOCK_BYTES % blocks) as usize * BLOCK_WORDS;
         let mut ring = RingWriter {
-            spec,
+            words: spec.words,
+            heads,
             blocks,
             block: &spec.words[start..start + BLOCK_WORDS],
             cursor: (position.wrapping_sub(last) / 8) as usize,
@@ -96,14 +102,25 @@ impl<'a> RingWriter<'a> {
         self.totals
     }
 
-    /// Writes a record of a fixed size.
-    #[inline]
+    /// Writes a record of a fixed size: the way of the hot path, all of it inlined.
+    #[inline(always)]
     pub fn write<const N: usize>(&mut self, kind: u8, flags: u16, tick: u64, body: &[u64; N]) {
-        self.write_slice(kind, flags, tick, body);
+        const { assert!(N < u8::MAX as usize) };
+        let dtick = tick.saturating_sub(self.tick);
+        let Some(room) =
+            self.block.get(self.cursor..self.cursor + N + 1).filter(|_| dtick <= u32::MAX as u64)
+        else {
+            return self.write_slice(kind, flags, tick, body);
+        };
+        room[0].store(header(kind, N as u8 + 1, flags, dtick as u32), Ordering::Relaxed);
+        for (cell, word) in room[1..].iter().zip(body) {
+            cell.store(*word, Ordering::Relaxed);
+        }
+        self.written(kind, dtick, N + 1);
     }
 
     /// Writes a record: of the body the first 254 words, which its length can tell.
-    #[inline]
+    #[inline(never)]
     pub fn write_slice(&mut self, kind: u8, flags: u16, tick: u64, body: &[u64]) {
         let body = &body[..body.len().min(u8::MAX as usize - 1)];
         let words = body.len() + 1;
@@ -118,11 +135,16 @@ impl<'a> RingWriter<'a> {
         for (cell, word) in room[1..].iter().zip(body) {
             cell.store(*word, Ordering::Relaxed);
         }
+        self.written(kind, dtick, words);
+    }
+
+    #[inline(always)]
+    fn written(&mut self, kind: u8, dtick: u64, words: usize) {
         self.tick = self.tick.wrapping_add(dtick);
         self.cursor += words;
         let class = class_of(kind);
         self.totals[class] += 1;
-        self.spec.heads[head::TOTALS + class].store(self.totals[class], Ordering::Relaxed);
+        self.heads[head::TOTALS + class].store(self.totals[class], Ordering::Relaxed);
         self.publish();
     }
 
@@ -131,12 +153,12 @@ impl<'a> RingWriter<'a> {
         let end = self.head();
         #[cfg(loom)]
         if self.mutant == Mutant::ReleaseStore {
-            self.spec.heads[head::HEAD].store(end, Ordering::Relaxed);
-            self.spec.heads[head::HEAD_NOT].store(!end, Ordering::Relaxed);
+            self.heads[head::HEAD].store(end, Ordering::Relaxed);
+            self.heads[head::HEAD_NOT].store(!end, Ordering::Relaxed);
             return;
         }
-        self.spec.heads[head::HEAD].store(end, Ordering::Release);
-        self.spec.heads[head::HEAD_NOT].store(!end, Ordering::Relaxed);
+        self.heads[head::HEAD].store(end, Ordering::Release);
+        self.heads[head::HEAD_NOT].store(!end, Ordering::Relaxed);
     }
 
     #[cold]
@@ -160,7 +182,7 @@ impl<'a> RingWriter<'a> {
         self.tick = tick;
         let class = class_of(kind::TICK);
         self.totals[class] += 1;
-        self.spec.heads[head::TOTALS + class].store(self.totals[class], Ordering::Relaxed);
+        self.heads[head::TOTALS + class].store(self.totals[class], Ordering::Relaxed);
         self.publish();
     }
 
@@ -171,8 +193,8 @@ impl<'a> RingWriter<'a> {
         }
         self.position = self.position.wrapping_add(BLOCK_BYTES);
         let resv = self.position.wrapping_add(BLOCK_BYTES);
-        self.spec.heads[head::RESV].store(resv, Ordering::Relaxed);
-        self.spec.heads[head::RESV_NOT].store(!resv, Ordering::Relaxed);
+        self.heads[head::RESV].store(resv, Ordering::Relaxed);
+        self.heads[head::RESV_NOT].store(!resv, Ordering::Relaxed);
         #[cfg(loom)]
         let fenced = self.mutant != Mutant::WriterFence;
         #[cfg(not(loom))]
@@ -181,7 +203,7 @@ impl<'a> RingWriter<'a> {
             fence(Ordering::Release);
         }
         let start = (self.position / BLOCK_BYTES % self.blocks) as usize * BLOCK_WORDS;
-        let words = self.spec.words;
+        let words = self.words;
         self.block = &words[start..start + BLOCK_WORDS];
         let (tick, monotonic) = (self.pair)();
         let base = base.unwrap_or(tick);

@@ -124,7 +124,7 @@ fn after(meta: &TaskMeta<'_>) {
     if let Some(hooked) = shard(meta.id()).get_mut(&meta.id())
         && let Some(entered) = hooked.entered.take()
     {
-        hooked.life.leave(entered, poll::PENDING);
+        hooked.life.leave(&entered, poll::PENDING);
     }
 }
 
@@ -135,7 +135,7 @@ fn ended(meta: &TaskMeta<'_>) {
     // caught it by now.
     match hooked.entered.take() {
         Some(entered) => {
-            hooked.life.leave(entered, poll::READY);
+            hooked.life.leave(&entered, poll::READY);
             hooked.life.end(outcome::FINISHED);
         }
         None => hooked.life.end_at(outcome::CANCELLED, sys::tick()),

@@ -79,7 +79,7 @@ unsafe fn clone<T: Target>(pointer: *const ()) -> RawWaker {
     let of = target.task();
     let own = recorder::with(|r| {
         let own = r.frame.task == of.id;
-        r.frame.clones += own as u64;
+        r.frame.clones += own as u32;
         own
     });
     if own != Some(true) {
@@ -110,7 +110,7 @@ unsafe fn drop_waker<T: Target>(pointer: *const ()) {
     let of = unsafe { &*pointer.cast::<T>() }.task();
     let own = recorder::with(|r| {
         let own = r.frame.task == of.id;
-        r.frame.drops += own as u64;
+        r.frame.drops += own as u32;
         own
     });
     if own != Some(true) {
@@ -128,12 +128,11 @@ fn note(of: &Task) {
             return;
         }
         let who = r.who();
-        let start = r.global.session.start_tick();
         let slot = of.slot;
         let ordinal = of.ordinal.load(Ordering::Relaxed) & 0xff;
         let seen = slot[task::WAKE_TICK].load(Ordering::Relaxed);
         if seen == 0 || seen & 0xff != ordinal {
-            let now = sys::tick().saturating_sub(start).max(1);
+            let now = sys::tick().saturating_sub(r.origin).max(1);
             slot[task::WAKE_WHO].store(who.0 << 8 | ordinal, Ordering::Relaxed);
             slot[task::WAKE_TICK].store(now << 8 | ordinal, Ordering::Release);
         } else {

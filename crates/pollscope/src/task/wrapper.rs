@@ -69,14 +69,15 @@ pub(super) struct Life {
 
 /// What one poll began with.
 pub(super) struct Entered {
-    /// The frame around it; `None`: the thread was not told of this one.
-    saved: Option<Frame>,
     start: u64,
     scheduled: u64,
     idle: u64,
-    who: Option<Who>,
-    wakes: u8,
+    who: Who,
     last_who: Option<Who>,
+    wakes: u8,
+    unwoken: bool,
+    /// The thread was told of it.
+    told: bool,
 }
 
 impl<F> Recorded<F> {
@@ -120,34 +121,32 @@ impl<F: Future> Future for Recorded<F> {
         let waker = waker::for_poll(&life.task, &mut life.half, cx.waker());
         let entered = life.enter();
         // Ends the poll, and the task, if the future unwinds.
-        let mut guard = Unwinding { life: Some(life), entered: Some(entered) };
+        let unwinding = Unwinding { life, entered: &entered };
         let polled = inner.poll(&mut PollContext::from_waker(&waker));
-        let ready = polled.is_ready();
-        if ready {
+        if polled.is_pending() {
+            std::mem::forget(unwinding);
+            life.leave(&entered, poll::PENDING);
+        } else {
             // Its destructors are busy time, and run while it is still the current task.
             this.inner.set(None);
-        }
-        if let (Some(life), Some(entered)) = (guard.life.take(), guard.entered.take()) {
-            life.leave(entered, if ready { poll::READY } else { poll::PENDING });
-            if ready {
-                life.end(outcome::FINISHED);
-            }
+            std::mem::forget(unwinding);
+            life.leave(&entered, poll::READY);
+            life.end(outcome::FINISHED);
         }
         polled
     }
 }
 
 struct Unwinding<'a> {
-    life: Option<&'a mut Life>,
-    entered: Option<Entered>,
+    life: &'a mut Life,
+    entered: &'a Entered,
 }
 
 impl Drop for Unwinding<'_> {
+    #[cold]
     fn drop(&mut self) {
-        if let (Some(life), Some(entered)) = (self.life.take(), self.entered.take()) {
-            life.leave(entered, poll::PANICKED);
-            life.end(outcome::PANICKED);
-        }
+        self.life.leave(self.entered, poll::PANICKED);
+        self.life.end(outcome::PANICKED);
     }
 }
 
@@ -175,7 +174,8 @@ fn drop_future<F>(life: &mut Option<Life>, mut inner: Pin<&mut Option<F>>) {
 
 /// What the drop of a future began with.
 struct Dropping {
-    saved: Option<Frame>,
+    /// The thread was told of it.
+    told: bool,
     start: u64,
     idle: u64,
 }
@@ -198,6 +198,23 @@ impl Life {
     /// Begins a poll: settles the time since the last one, and makes this task the thread's current one.
     #[inline]
     pub(super) fn enter(&mut self) -> Entered {
+        let entered = recorder::with(|r| {
+            let entered = self.settle(r.origin, true);
+            self.step_in(r, entered.start, false);
+            entered
+        });
+        entered.unwrap_or_else(|| self.enter_unrecorded())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn enter_unrecorded(&mut self) -> Entered {
+        self.settle(crate::state::global().map_or(0, |global| global.session.start_tick()), false)
+    }
+
+    /// What passed since the last poll, told apart by the wake; wake words count from tick `origin`.
+    #[inline]
+    fn settle(&mut self, origin: u64, told: bool) -> Entered {
         let slot = self.task.slot;
         let begun = self.task.ordinal.load(Ordering::Relaxed);
         let tick_word = slot[task::WAKE_TICK].load(Ordering::Acquire);
@@ -209,77 +226,86 @@ impl Life {
         }
         let wakes = slot[task::WAKES].load(Ordering::Relaxed);
         let count = wakes.wrapping_sub(self.wakes_seen);
-        self.wakes_seen = wakes;
         let b = self.last_end;
-        let origin = crate::state::global().map_or(0, |global| global.session.start_tick());
+        let last_start = std::mem::replace(&mut self.last_start, start);
         let woken = origin + (tick_word >> 8);
-        let fits = begun > 0 && tick_word != 0 && tick_word & 0xff == begun & 0xff;
-        let fits = fits && woken >= self.last_start;
-        self.last_start = start;
-        let (w, who) = if begun == 0 {
-            (b, None)
-        } else if self.self_woken {
-            (b, Some(Who::new(Who::ITSELF, self.task.id)))
-        } else if fits {
-            let who = slot[task::WAKE_WHO].load(Ordering::Relaxed);
-            let who = if who & 0xff == begun & 0xff { Who(who >> 8) } else { Who::UNKNOWN };
-            (woken.clamp(b, start), Some(who))
+        let (mut w, mut who, mut unwoken, mut last_who) = (start, Who::UNKNOWN, false, None);
+        if begun == 0 {
+            (w, unwoken) = (b, true);
+        } else if std::mem::take(&mut self.self_woken) {
+            (w, who) = (b, Who::new(Who::ITSELF, self.task.id));
+        } else if tick_word != 0 && tick_word & 0xff == begun & 0xff && woken >= last_start {
+            let word = slot[task::WAKE_WHO].load(Ordering::Relaxed);
+            w = woken.clamp(b, start);
+            if word & 0xff == begun & 0xff {
+                who = Who(word >> 8);
+            }
         } else {
-            (start, None)
-        };
-        let last = slot[task::LAST_WHO].load(Ordering::Relaxed);
-        let last_who = (count > 1 && last & 0xff == begun & 0xff).then_some(Who(last >> 8));
-        self.self_woken = false;
-        self.totals.polls += 1;
+            unwoken = true;
+        }
+        if count > 0 {
+            self.wakes_seen = wakes;
+        }
+        if count > 1 {
+            let last = slot[task::LAST_WHO].load(Ordering::Relaxed);
+            last_who = (last & 0xff == begun & 0xff).then_some(Who(last >> 8));
+        }
         self.totals.idle += w - b;
         self.totals.scheduled += start - w;
-        let saved = self.step_in(start, false);
-        Entered {
-            saved,
+        let wakes = count.min(255) as u8;
+        Entered { start, scheduled: start - w, idle: w - b, who, last_who, wakes, unwoken, told }
+    }
+
+    /// Makes this task the thread's current one.
+    #[inline]
+    fn step_in(&self, r: &mut Recorder, start: u64, dropping: bool) {
+        r.begin_poll(Frame {
+            task: self.task.id,
+            born: self.task.birth.born,
             start,
-            scheduled: start - w,
-            idle: w - b,
-            who,
-            wakes: count.min(255) as u8,
-            last_who,
+            scheduled: self.totals.scheduled,
+            dropping,
+            ..Frame::default()
+        });
+        if let Some(span) = &self.task.span {
+            r.entered.push(span.context());
+        } else if let Some(under) = &self.task.under {
+            r.entered.push(**under);
         }
+        r.show();
     }
 
-    /// Makes this task the thread's current one; gives the frame around it.
+    /// Counts what was busy since; the frame is still this one's. Gives the end.
     #[inline]
-    fn step_in(&self, start: u64, dropping: bool) -> Option<Frame> {
-        let (task, born, scheduled) = (self.task.id, self.task.birth.born, self.totals.scheduled);
-        let span = self.task.span.as_deref().map(OpenSpan::context);
-        let span = span.or_else(|| self.task.under.as_deref().copied());
-        recorder::with(|r| {
-            let saved = r.frame;
-            let outer_start = if saved.outer_start == 0 { start } else { saved.outer_start };
-            r.frame = Frame { task, born, start, outer_start, scheduled, dropping, ..Frame::default() };
-            r.begin(span);
-            saved
-        })
-    }
-
-    /// Undoes that, and counts what was busy since; gives its end and its frame.
-    #[inline]
-    fn step_out(&mut self, r: &mut Recorder, saved: Option<Frame>, start: u64) -> (u64, Frame) {
-        let frame = if saved.is_some() { r.frame } else { Frame::default() };
+    fn count(&mut self, r: &Recorder, start: u64) -> u64 {
         let end = sys::tick().max(start);
-        let busy = end - start;
-        let totals = &mut self.totals;
-        totals.busy += busy;
-        totals.nested += frame.inner;
-        totals.self_wakes += frame.self_wakes;
-        totals.clones += frame.clones;
-        totals.drops += frame.drops;
+        let (frame, totals) = (&r.frame, &mut self.totals);
+        totals.busy += end - start;
         self.last_end = end;
-        write_slot(self.task.slot, totals, end, &frame);
-        if let Some(saved) = saved {
-            r.frame = saved;
-            r.frame.inner += busy;
-            r.end();
-        }
-        (end, frame)
+        self.self_woken = frame.self_wakes > 0;
+        let slot = self.task.slot;
+        seq::write(&slot[task::SEQ], || {
+            slot[task::POLLS].store(self.task.ordinal.load(Ordering::Relaxed), Ordering::Relaxed);
+            slot[task::BUSY].store(totals.busy, Ordering::Relaxed);
+            slot[task::SCHEDULED].store(totals.scheduled, Ordering::Relaxed);
+            slot[task::IDLE].store(totals.idle, Ordering::Relaxed);
+            slot[task::LAST_END].store(end, Ordering::Relaxed);
+            if frame.self_wakes > 0 {
+                totals.self_wakes += frame.self_wakes as u64;
+                slot[task::SELF_WAKES].store(totals.self_wakes, Ordering::Relaxed);
+            }
+            if frame.inner > 0 {
+                totals.nested += frame.inner;
+                slot[task::NESTED].store(totals.nested, Ordering::Relaxed);
+            }
+            if frame.clones | frame.drops > 0 {
+                totals.clones += frame.clones as u64;
+                totals.drops += frame.drops as u64;
+                slot[task::OWN_CLONES].store(totals.clones, Ordering::Relaxed);
+                slot[task::OWN_DROPS].store(totals.drops, Ordering::Relaxed);
+            }
+        });
+        end
     }
 
     /// The future begins to be dropped: what passed since the last poll was idle.
@@ -289,73 +315,80 @@ impl Life {
         let idle = start - self.last_end;
         self.totals.idle += idle;
         self.last_end = start;
-        Dropping { saved: self.step_in(start, true), start, idle }
+        Dropping { told: recorder::with(|r| self.step_in(r, start, true)).is_some(), start, idle }
     }
 
     /// It is dropped: this was busy time, and no poll.
     #[cold]
     fn leave_drop(&mut self, dropping: &Dropping) {
-        let recorded = recorder::with(|r| {
-            let (end, frame) = self.step_out(r, dropping.saved, dropping.start);
-            if let Some(row) = r.row(self.task.key) {
-                add(&row[row::BUSY], end - dropping.start);
-                add(&row[row::IDLE], dropping.idle);
-                add(&row[row::NESTED], frame.inner);
-                add(&row[row::SELF_WAKES], frame.self_wakes);
-            }
+        let counted = dropping.told.then(|| {
+            recorder::with(|r| {
+                let busy = self.count(r, dropping.start) - dropping.start;
+                if let Some(row) = r.row(self.task.key) {
+                    add(&row[row::BUSY], busy);
+                    add(&row[row::IDLE], dropping.idle);
+                    add(&row[row::NESTED], r.frame.inner);
+                    add(&row[row::SELF_WAKES], r.frame.self_wakes as u64);
+                }
+                r.end_poll(busy);
+            })
         });
-        if recorded.is_none() {
-            self.unrecorded(dropping.start);
+        if counted.flatten().is_none() {
+            self.leave_unrecorded(dropping.start);
         }
     }
 
-    /// Recording ended meanwhile, or the thread is past its end: the private sums stay right.
-    fn unrecorded(&mut self, start: u64) {
-        let end = sys::tick().max(start);
-        self.totals.busy += end - start;
-        self.last_end = end;
-    }
-
     /// Ends a poll: sums, slot, row, and the one record.
-    #[inline]
-    pub(super) fn leave(&mut self, entered: Entered, how: u16) {
+    #[inline(never)]
+    pub(super) fn leave(&mut self, entered: &Entered, how: u16) {
+        if !entered.told {
+            return self.leave_unrecorded(entered.start);
+        }
         let recorded = recorder::with(|r| {
-            let (end, frame) = self.step_out(r, entered.saved, entered.start);
+            let end = self.count(r, entered.start);
             let busy = end - entered.start;
-            self.self_woken = frame.self_wakes > 0;
-            write_row(r, self.task.key, busy, &frame, &entered);
+            write_row(r, self.task.key, busy, entered);
             let mut flags = how;
-            if entered.who.is_none() {
+            if entered.unwoken {
                 flags |= poll::UNWOKEN;
             }
-            if frame.clones > 0 {
+            if r.frame.clones > 0 {
                 flags |= poll::CLONED;
             }
             let told = record::Poll {
                 task: self.task.id,
                 flags,
-                ordinal: self.totals.polls as u8,
+                ordinal: self.task.ordinal.load(Ordering::Relaxed) as u8,
                 busy,
                 scheduled: entered.scheduled,
-                nested: frame.inner,
-                who: entered.who.unwrap_or_default(),
+                nested: r.frame.inner,
+                who: entered.who,
                 wakes: entered.wakes,
                 last_who: entered.last_who,
             };
+            r.end_poll(busy);
             if told.is_short() {
                 let (flags, body) = told.encode_short();
                 r.handle.poll.write(kind::POLL, flags, end, &body);
             } else {
-                let (flags, body, words) = told.encode();
-                r.handle.poll.write_slice(kind::POLL, flags, end, &body[..words]);
+                write_long(r, &told, end);
             }
             if how != poll::PENDING {
                 r.completing = (Who::new(Who::COMPLETING, self.task.id), end);
             }
         });
         if recorded.is_none() {
-            self.unrecorded(entered.start);
+            self.leave_unrecorded(entered.start);
         }
+    }
+
+    /// Recording ended meanwhile, or the thread is past its end: the private sums stay right.
+    #[cold]
+    #[inline(never)]
+    fn leave_unrecorded(&mut self, start: u64) {
+        let end = sys::tick().max(start);
+        self.totals.busy += end - start;
+        self.last_end = end;
     }
 
     /// Ends the task with its last poll, or when its future was dropped.
@@ -376,6 +409,7 @@ impl Life {
         let told = recorder::with(|r| {
             let now = at.max(last_end);
             totals.idle += now - last_end;
+            totals.polls = task.ordinal.load(Ordering::Relaxed);
             totals.wakes = slot[task::WAKES].load(Ordering::Relaxed);
             let mut shown = *totals;
             shown.clones += slot[task::CLONES].load(Ordering::Relaxed);
@@ -417,45 +451,28 @@ impl Life {
 }
 
 #[inline]
-fn write_slot(slot: pollscope_wire::session::TaskSlot, totals: &Totals, end: u64, frame: &Frame) {
-    seq::write(&slot[task::SEQ], || {
-        slot[task::POLLS].store(totals.polls, Ordering::Relaxed);
-        slot[task::BUSY].store(totals.busy, Ordering::Relaxed);
-        slot[task::SCHEDULED].store(totals.scheduled, Ordering::Relaxed);
-        slot[task::IDLE].store(totals.idle, Ordering::Relaxed);
-        slot[task::LAST_END].store(end, Ordering::Relaxed);
-        if frame.inner > 0 {
-            slot[task::NESTED].store(totals.nested, Ordering::Relaxed);
-        }
-        if frame.self_wakes > 0 {
-            slot[task::SELF_WAKES].store(totals.self_wakes, Ordering::Relaxed);
-        }
-        if frame.clones > 0 {
-            slot[task::OWN_CLONES].store(totals.clones, Ordering::Relaxed);
-        }
-        if frame.drops > 0 {
-            slot[task::OWN_DROPS].store(totals.drops, Ordering::Relaxed);
-        }
-    });
-}
-
-#[inline]
-fn write_row(r: &mut Recorder, key: u32, busy: u64, frame: &Frame, entered: &Entered) {
-    let slow = r.global.slow_poll_ticks;
+fn write_row(r: &mut Recorder, key: u32, busy: u64, entered: &Entered) {
     let Some(row) = r.row(key) else { return };
     add(&row[row::POLLS], 1);
     add(&row[row::BUSY], busy);
     add(&row[row::SCHEDULED], entered.scheduled);
     add(&row[row::IDLE], entered.idle);
-    if frame.inner > 0 {
-        add(&row[row::NESTED], frame.inner);
+    if r.frame.inner > 0 {
+        add(&row[row::NESTED], r.frame.inner);
     }
-    if frame.self_wakes > 0 {
-        add(&row[row::SELF_WAKES], frame.self_wakes);
+    if r.frame.self_wakes > 0 {
+        add(&row[row::SELF_WAKES], r.frame.self_wakes as u64);
     }
-    if busy > slow {
+    if busy > r.slow_poll_ticks {
         add(&row[row::SLOW_POLLS], 1);
     }
     Recorder::measure(row, row::FIRST_HISTOGRAM, busy);
     Recorder::measure(row, row::SECOND_HISTOGRAM, entered.scheduled);
+}
+
+#[cold]
+#[inline(never)]
+fn write_long(r: &mut Recorder, told: &record::Poll, end: u64) {
+    let (flags, body, words) = told.encode();
+    r.handle.poll.write_slice(kind::POLL, flags, end, &body[..words]);
 }
