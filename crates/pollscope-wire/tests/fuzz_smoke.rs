@@ -219,7 +219,7 @@ fn boast(victim: &Victim) {
         let offset = if kind == Section::Threads { 1 << 30 } else { 1 << 31 };
         let at = header::FIRST_SECTION + index * section::WORDS;
         // The longest entries, of which all are read at once.
-        let stride = if kind == Section::Counters { u32::MAX & !7 } else { stride as u32 };
+        let stride = if kind == Section::Counters { !7 } else { stride as u32 };
         put(at + section::KIND, pack(kind as u32, stride));
         put(at + section::OFFSET, offset);
         put(at + section::COUNT, (TERABYTE - offset) / stride as u64);
