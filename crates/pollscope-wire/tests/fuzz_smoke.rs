@@ -4,7 +4,7 @@
 #![cfg(not(loom))]
 
 use pollscope_wire::ids::Who;
-use pollscope_wire::layout::{HEADER_BYTES, SECTIONS, Section, head, header, section, thread};
+use pollscope_wire::layout::{HEADER_BYTES, SECTIONS, Section, head, header, pack, section, thread};
 use pollscope_wire::reader::{SessionFiles, Swallowed, swallow};
 use pollscope_wire::record::{self, Poll, kind};
 use pollscope_wire::session::{InfoValue, Options, Registration, Session};
@@ -218,6 +218,9 @@ fn boast(victim: &Victim) {
     for (index, (kind, stride, _)) in SECTIONS.into_iter().enumerate() {
         let offset = if kind == Section::Threads { 1 << 30 } else { 1 << 31 };
         let at = header::FIRST_SECTION + index * section::WORDS;
+        // The longest entries, of which all are read at once.
+        let stride = if kind == Section::Counters { !7 } else { stride as u32 };
+        put(at + section::KIND, pack(kind as u32, stride));
         put(at + section::OFFSET, offset);
         put(at + section::COUNT, (TERABYTE - offset) / stride as u64);
         put(at + section::USED, u64::MAX);

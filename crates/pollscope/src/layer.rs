@@ -4,23 +4,25 @@
 //! be a task's or one of `#[pollscope::instrument]`.
 
 mod filtered;
+mod join;
 
 pub use filtered::Layer;
+use join::{Join, Source};
+pub(crate) use join::{has_layer, joins, settle_current, settle_in};
 
 use crate::config::{Spans, spans};
-use crate::otel::{self, SpanContext, SpanHandle};
+use crate::otel::{self, SpanContext};
 use crate::recorder;
 use crate::scoped;
 use crate::span::attribute::{self, FieldValue};
 use crate::span::{self, Context as SpanOf, OpenSpan, Parent, RemoteParent, TracingSpan};
 use crate::state::say;
-use pollscope_wire::record::{source, span as flags};
+use pollscope_wire::record::source;
 use pollscope_wire::sys;
 use pollscope_wire::table::CallsiteDef;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError, Weak};
-use tracing::dispatcher::WeakDispatch;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Once};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
@@ -95,23 +97,6 @@ fn directives(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Where the ids of spans come from that another exporter has.
-enum Source {
-    /// A minor of tracing-opentelemetry that is a feature of this build.
-    Bound,
-    /// The service's own closure.
-    Given(Box<dyn Fn(SpanHandle<'_>) -> Option<SpanContext> + Send + Sync>),
-}
-
-impl fmt::Debug for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Source::Bound => "Bound",
-            Source::Given(_) => "Given",
-        })
-    }
-}
-
 /// `POLLSCOPE_EVENTS`.
 fn events() -> LevelFilter {
     let Some(text) = std::env::var("POLLSCOPE_EVENTS").ok().filter(|text| !text.is_empty()) else {
@@ -134,175 +119,9 @@ pub(crate) struct Recording {
     join: Arc<Join>,
 }
 
-/// What it has to do with another exporter of its spans.
-#[derive(Debug, Default)]
-struct Join {
-    source: Option<Source>,
-    /// The subscriber that it is in, for the source.
-    dispatch: OnceLock<WeakDispatch>,
-    /// The source no longer knows spans that close.
-    late: AtomicBool,
-}
-
-/// The joins of all layers, by the address of the registry that holds their spans: some wrappers, such as one for
-/// reloading, let nobody see what they hold.
-static JOINS: Mutex<Vec<(usize, Weak<Join>)>> = Mutex::new(Vec::new());
-
-/// Asks about our layer in a subscriber, if it has it.
-fn with_join<R>(dispatch: &Dispatch, ask: impl FnOnce(&Join) -> R) -> Option<R> {
-    if let Some(recording) = dispatch.downcast_ref::<Recording>() {
-        return Some(ask(&recording.join));
-    }
-    let home = std::ptr::from_ref(dispatch.downcast_ref::<Registry>()?).addr();
-    let joins = JOINS.lock().unwrap_or_else(PoisonError::into_inner);
-    let join = joins.iter().filter(|(at, _)| *at == home).find_map(|(_, join)| join.upgrade());
-    drop(joins);
-    join.map(|join| ask(&join))
-}
-
-/// Whether our layer is in a subscriber.
-pub(crate) fn has_layer(dispatch: &Dispatch) -> bool {
-    with_join(dispatch, |_| ()).is_some()
-}
-
-impl Join {
-    /// Notes the subscriber that it is in.
-    fn is_in(this: &Arc<Join>, dispatch: &Dispatch) {
-        let _ = this.dispatch.set(dispatch.downgrade());
-        if this.source.is_some() {
-            let _ = JOINED.set(dispatch.downgrade());
-        }
-        if let Some(registry) = dispatch.downcast_ref::<Registry>() {
-            let mut joins = JOINS.lock().unwrap_or_else(PoisonError::into_inner);
-            joins.retain(|(_, join)| join.strong_count() > 0);
-            joins.push((std::ptr::from_ref(registry).addr(), Arc::downgrade(this)));
-        }
-    }
-
-    /// An `Option` of a layer does not tell it of its subscriber, nor does who reloads one: it is the one that has a
-    /// span of ours under this id, and the thread's own as spans are entered, left and closed.
-    #[cold]
-    fn look_around(this: &Arc<Join>, id: &Id, local: u64) {
-        tracing::dispatcher::get_default(|dispatch| {
-            let Some((dispatch, registry, _)) = scoped::home(dispatch, id) else { return };
-            let Some(span) = registry.span(id) else { return };
-            if span.extensions().get::<OpenSpan>().is_some_and(|open| open.local() == local) {
-                Join::is_in(this, dispatch);
-            }
-        });
-    }
-
-    /// The nearest of a span and those around it that is recorded.
-    #[cold]
-    fn nearest(&self, id: &Id) -> Option<SpanOf> {
-        let dispatch = self.dispatch.get().and_then(WeakDispatch::upgrade)?;
-        nearest(dispatch.downcast_ref::<Registry>()?, &scoped::own_id(id))
-    }
-
-    fn find(&self, of: SpanHandle<'_>) -> Option<SpanContext> {
-        match self.source.as_ref()? {
-            Source::Bound => otel::find(of),
-            Source::Given(find) => find(of).filter(SpanContext::is_valid),
-        }
-    }
-
-    /// Settles the ids of a span that waits for them.
-    fn settle(&self, dispatch: &Dispatch, registry: &Registry, id: &Id) -> Option<SpanOf> {
-        let span = registry.span(id)?;
-        // Nothing of it may be held while its exporter looks at it, too.
-        let (context, parent) = {
-            let extensions = span.extensions();
-            let open = extensions.get::<OpenSpan>()?;
-            (open.context(), open.waiting_under())
-        };
-        if context.later == 0 {
-            return Some(context);
-        }
-        let found = self.find(SpanHandle { id, dispatch });
-        let parent = match parent {
-            Some(parent) if parent.later != 0 => {
-                self.settle(dispatch, registry, &Id::from_u64(parent.later)).or(Some(parent))
-            }
-            parent => parent,
-        };
-        let extensions = span.extensions();
-        let open = extensions.get::<OpenSpan>()?;
-        recorder::with(|r| open.settle(r, found, parent));
-        Some(open.context())
-    }
-
-    /// The same inside of a subscriber's call, if it waits.
-    fn settle_here<S>(this: &Arc<Join>, id: &Id, ctx: &Context<'_, S>)
-    where
-        S: Subscriber + for<'a> LookupSpan<'a>,
-    {
-        let waiting = |span: &SpanRef<'_, S>| {
-            let extensions = span.extensions();
-            extensions.get::<OpenSpan>().filter(|open| open.waits()).map(OpenSpan::local)
-        };
-        if this.source.is_none() {
-            return;
-        }
-        let Some(local) = ctx.span(id).and_then(|span| waiting(&span)) else { return };
-        if this.dispatch.get().is_none() {
-            Join::look_around(this, id, local);
-        }
-        if let Some(dispatch) = this.dispatch.get().and_then(WeakDispatch::upgrade)
-            && let Some(registry) = dispatch.downcast_ref::<Registry>()
-        {
-            this.settle(&dispatch, registry, id);
-        }
-    }
-}
-
-impl Join {
-    /// Gives a span's own exporter our numbers, at its end.
-    fn tell<S>(&self, id: &Id, span: &SpanRef<'_, S>)
-    where
-        S: Subscriber + for<'a> LookupSpan<'a>,
-    {
-        if !matches!(self.source, Some(Source::Bound)) {
-            return;
-        }
-        let told = {
-            let extensions = span.extensions();
-            let open = extensions.get::<OpenSpan>().filter(|open| open.has(flags::FOREIGN));
-            open.and_then(|open| recorder::with(|r| open.told(r)))
-        };
-        if let (Some(told), Some(dispatch)) = (told, self.dispatch.get().and_then(WeakDispatch::upgrade))
-            && !otel::tell(SpanHandle { id, dispatch: &dispatch }, &told)
-            && !self.late.swap(true, Ordering::Relaxed)
-        {
-            say(format_args!(
-                "the OpenTelemetry layer lets go of a span before pollscope can tell it how its time was spent: \
-                 put .with(pollscope::layer()) before it"
-            ));
-        }
-    }
-}
-
 /// tokio's own spans are no spans of the service, whatever the filter.
 fn is_tokios(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with("tokio") && metadata.name().starts_with("runtime.")
-}
-
-/// The current span waits for its ids, and somebody needs them.
-#[cold]
-pub(crate) fn settle_current(current: SpanOf) {
-    let id = Id::from_u64(current.later);
-    if tracing::dispatcher::get_default(|dispatch| settle_in(dispatch, &id)).is_none() {
-        // Inside of a subscriber's call, such as a formatter's, there is no default.
-        let joined = JOINED.get().and_then(WeakDispatch::upgrade);
-        joined.and_then(|dispatch| settle_in(&dispatch, &id));
-    }
-}
-
-/// The subscriber whose spans have another exporter.
-static JOINED: OnceLock<WeakDispatch> = OnceLock::new();
-
-pub(crate) fn settle_in(dispatch: &Dispatch, id: &Id) -> Option<SpanOf> {
-    let (dispatch, registry, id) = scoped::home(dispatch, id)?;
-    with_join(dispatch, |join| join.settle(dispatch, registry, &id))?
 }
 
 /// Fields of a span or event, formatted.
@@ -539,14 +358,6 @@ pub(crate) fn is_here(span: TracingSpan) -> bool {
                 && registry.span(&Id::from_u64(span.id)).is_some()
         })
     })
-}
-
-/// Whether spans opened here have another exporter: an OpenTelemetry layer beside ours.
-pub(crate) fn joins() -> bool {
-    let joined = |dispatch: &Dispatch| {
-        with_join(scoped::front(dispatch), |join| join.source.is_some()).unwrap_or(false)
-    };
-    span::may_join() && spans() == Spans::Join && tracing::dispatcher::get_default(joined)
 }
 
 /// Looks at what is recorded of one of tracing's spans.

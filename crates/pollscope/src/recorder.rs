@@ -62,6 +62,9 @@ pub(crate) struct Recorder {
     /// What is above the span that tracing is about to open, if that has no parent there.
     #[cfg(feature = "tracing")]
     pub under: Option<Context>,
+    /// A span of tracing that is made current here without being entered; 0: none.
+    #[cfg(all(feature = "tracing", feature = "tower"))]
+    pub shown: u64,
     /// A task that just ended here.
     pub completing: (Who, u64),
     pub parked_since: u64,
@@ -74,6 +77,9 @@ pub(crate) struct Recorder {
     strings: HashMap<(usize, usize), u32, Mix>,
     /// Those that were asked for last, by the low bits of their address: `(address, length, id)`.
     recent: [(usize, usize, u32); RECENT],
+    /// Call sites of tracing that were made while the service runs, by what they are of.
+    #[cfg(feature = "tracing")]
+    pub made: HashMap<usize, &'static tracing::Metadata<'static>, Mix>,
     free_tasks: Vec<u32>,
     free_spans: Vec<u32>,
 }
@@ -268,6 +274,8 @@ fn register(global: &'static Global, local: &Local) {
         around: Vec::with_capacity(16),
         #[cfg(feature = "tracing")]
         under: None,
+        #[cfg(all(feature = "tracing", feature = "tower"))]
+        shown: 0,
         completing: (Who::UNKNOWN, 0),
         parked_since: 0,
         unparked_since: (0, 0),
@@ -276,6 +284,8 @@ fn register(global: &'static Global, local: &Local) {
         callsites: HashMap::with_hasher(Mix::default()),
         strings: HashMap::with_hasher(Mix::default()),
         recent: [(0, 0, 0); RECENT],
+        #[cfg(feature = "tracing")]
+        made: HashMap::with_hasher(Mix::default()),
         free_tasks: Vec::new(),
         free_spans: Vec::new(),
     })));

@@ -135,8 +135,6 @@ const KNOWN_KEYS: usize = 8;
 #[cfg(feature = "tracing")]
 const SERVER: u32 = 1 << 16;
 const ADOPTED: u32 = 1 << 17;
-/// It is the current span without being entered.
-const SHOWN: u32 = 1 << 18;
 
 static GENERATIONS: Generations = Generations::new();
 /// Generation of spans that found no slot: they share its number.
@@ -496,15 +494,6 @@ impl OpenSpan {
         self.flags.fetch_or(ADOPTED, Ordering::Relaxed);
     }
 
-    /// Whether entering it counts, or merely makes it the current span.
-    #[cfg(all(feature = "tracing", feature = "tower"))]
-    pub fn count_entries(&self, count: bool) {
-        match count {
-            true => self.flags.fetch_and(!SHOWN, Ordering::Relaxed),
-            false => self.flags.fetch_or(SHOWN, Ordering::Relaxed),
-        };
-    }
-
     /// Whether it is entered now.
     #[cfg(all(feature = "tracing", feature = "tower"))]
     pub fn is_entered(&self) -> bool {
@@ -559,7 +548,7 @@ impl OpenSpan {
     }
 
     fn enter_from(&self, r: &mut Recorder, now: impl FnOnce() -> u64) {
-        if self.flags.load(Ordering::Relaxed) & SHOWN != 0 {
+        if self.is_shown(r) {
             return r.enter(self.context());
         }
         if self.add(&self.depth, 1) == 0 {
@@ -576,6 +565,18 @@ impl OpenSpan {
             }
         }
         r.enter(self.context());
+    }
+
+    /// Whether it is the current span here without being entered: no time counts.
+    #[inline]
+    fn is_shown(&self, r: &Recorder) -> bool {
+        #[cfg(all(feature = "tracing", feature = "tower"))]
+        return r.shown == self.open.span;
+        #[cfg(not(all(feature = "tracing", feature = "tower")))]
+        {
+            let _ = r;
+            false
+        }
     }
 
     /// Opened in one task and first entered in another, as a request is in its connection's: it is that one's.
@@ -678,11 +679,17 @@ impl OpenSpan {
 
     fn exit_at(&self, r: &mut Recorder, now: u64) {
         r.leave(self.open.span);
-        if self.flags.load(Ordering::Relaxed) & SHOWN != 0 {
+        if self.is_shown(r) {
             return;
         }
-        if self.add(&self.depth, u64::MAX) != 1 {
-            return;
+        match self.add(&self.depth, u64::MAX) {
+            1 => {}
+            0 => {
+                // Nobody was told that it was entered here.
+                self.add(&self.depth, 1);
+                return;
+            }
+            _ => return,
         }
         let busy = self.add(&self.busy, now).wrapping_add(now);
         if self.sole {

@@ -147,6 +147,11 @@ fn requests_are_the_sdks(ran: &Ran) {
         assert!(ours.ids.foreign && ours.polls >= 1 && !ours.estimated, "{ours:?}");
         assert!(ours.callsite.location.file.ends_with("beside.rs"), "{ours:?}");
     }
+    // One that another thread was in at first: what came after that counts.
+    let mut found = ran.theirs.iter().filter(|span| span.says("url.path=/elsewhere"));
+    let elsewhere = found.next().expect("it is theirs");
+    let ours = ran.ours.iter().find(|ours| ours.ids.span == elsewhere.span).expect("it is recorded");
+    assert!(ours.polls >= 2, "{ours:?}");
     let task = |span: &Theirs| ran.ours.iter().find(|ours| ours.ids.span == span.span).and_then(|of| of.task);
     assert_eq!(task(front), task(ran.their("called")), "it is of its request's task");
     assert_ne!(task(front), task(back));
@@ -278,7 +283,7 @@ fn export_gives_all_to_the_agent_with_ids_of_our_own() {
     assert_eq!((lookup.ids.trace, lookup.ids.parent), (request.ids.trace, Some(request.ids.span)));
     assert_eq!(ran.our("query").ids.parent, Some(lookup.ids.span));
     let requests = |source| ran.ours.iter().filter(move |span| span.source == source).count();
-    assert_eq!((requests(SpanSource::Server), requests(SpanSource::Client)), (2, 1));
+    assert_eq!((requests(SpanSource::Server), requests(SpanSource::Client)), (3, 1));
 }
 
 #[test]

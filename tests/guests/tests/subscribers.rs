@@ -263,3 +263,39 @@ fn a_parent_that_the_filter_leaves_out_is_passed_over() {
         fmt().with_writer(std::io::sink).with_max_level(LevelFilter::TRACE).finish().with(pollscope::layer()),
     );
 }
+
+/// Says what is current while it is called, as a formatter may.
+#[derive(Clone, Default)]
+struct Asks(Arc<Mutex<Vec<pollscope::Current>>>);
+
+impl<S: Subscriber> Layer<S> for Asks {
+    fn on_event(&self, _: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        self.0.lock().unwrap().push(pollscope::current());
+    }
+}
+
+/// A service may have one subscriber while it starts, and another afterwards: each knows the ids of its own spans.
+#[test]
+fn ids_are_known_inside_of_a_call_whichever_subscriber_it_is() {
+    let exporter = InMemorySpanExporter::default();
+    let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
+    let asks = Asks::default();
+    let subscriber = || {
+        let theirs = tracing_opentelemetry::layer().with_tracer(provider.tracer("two"));
+        registry().with(pollscope::layer()).with(theirs.with_filter(LevelFilter::INFO)).with(asks.clone())
+    };
+    let ask = || info_span!("asked").in_scope(|| warn!("who is it?"));
+    recorded(subscriber(), ask);
+    recorded(subscriber(), || {
+        // One that is there at the same time, whose spans have the same ids of tracing.
+        tracing::subscriber::with_default(subscriber(), || info_span!("first").in_scope(ask));
+        ask();
+    });
+    let told: Vec<_> = asks.0.lock().unwrap().iter().map(|of| (of.trace_id(), of.span_id())).collect();
+    let theirs = exporter.get_finished_spans().unwrap();
+    let asked = theirs.iter().filter(|span| span.name == "asked").map(|span| &span.span_context);
+    let ids = asked.map(|of| (of.trace_id().to_bytes(), of.span_id().to_bytes()));
+    let ids = ids.map(|(trace, span)| (Some(u128::from_be_bytes(trace)), Some(u64::from_be_bytes(span))));
+    assert_eq!(told, ids.collect::<Vec<_>>());
+    assert_eq!(told.len(), 3);
+}

@@ -270,11 +270,15 @@ impl SessionFiles {
 
     /// Session counters, in the order of [`crate::layout::Counter::NAMES`].
     pub fn counters(&self) -> io::Result<[u64; crate::layout::Counter::NAMES.len()]> {
-        const COUNTERS: usize = crate::layout::Counter::NAMES.len();
-        // A later version's entries may be longer.
-        let stride = (self.section(Section::Counters).stride / 8) as usize;
-        let mut words = vec![0; (COUNTERS - 1) * stride + 1];
-        self.entries(Section::Counters, 0, &mut words)?;
-        Ok(std::array::from_fn(|counter| words[counter * stride]))
+        let mut words = [0; crate::layout::Counter::NAMES.len()];
+        if self.section(Section::Counters).stride == 8 {
+            self.entries(Section::Counters, 0, &mut words)?;
+            return Ok(words);
+        }
+        // A later version's entries may be longer: by how much is the file's word, and nothing to make room by.
+        for (index, word) in words.iter_mut().enumerate() {
+            self.entry(Section::Counters, index as u64, std::slice::from_mut(word))?;
+        }
+        Ok(words)
     }
 }

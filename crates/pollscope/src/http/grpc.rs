@@ -3,11 +3,12 @@
 
 use super::names::{self, Fields};
 use super::span::RequestSpan;
+use crate::recorder::Mix;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, StatusCode};
 use std::borrow::Cow;
-use std::collections::HashSet;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::hash::{BuildHasher, Hasher};
+use std::sync::OnceLock;
 
 /// Names of the status codes, by number.
 const CODES: [&str; 17] = [
@@ -31,10 +32,12 @@ const CODES: [&str; 17] = [
 ];
 const UNIMPLEMENTED: u32 = 12;
 
-/// Methods that requests are named by, at most: clients make them up, and names are kept for the life of the process.
-const METHODS: usize = 256;
-/// Of these, so many that no service has answered to. Whoever makes up more takes no name from one that exists.
-const UNPROVEN: usize = 128;
+/// Methods that a table has room for: clients make them up, and names are kept for the life of the process.
+const METHODS: usize = 128;
+/// Methods that a service has answered to.
+static SERVED: Methods = Methods::new();
+/// Those that were seen before anybody had: whoever makes up more takes no name from one that exists.
+static TRIED: Methods = Methods::new();
 
 /// Who a span is of.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,38 +77,37 @@ fn system<'a>(kind: &'static str, name: &'a str) -> Fields<'a> {
     vec![("otel.name", name.into()), ("otel.kind", kind.into()), ("rpc.system.name", "grpc".into())]
 }
 
-/// Methods that names are made of.
-#[derive(Default)]
-struct Known {
-    /// A service has answered to them.
-    served: HashSet<Box<str>>,
-    /// Seen before anybody had.
-    tried: HashSet<Box<str>>,
+/// Methods that names are made of: added and never removed, so that finding one takes no lock.
+struct Methods {
+    places: [OnceLock<Box<str>>; METHODS],
 }
 
-fn known() -> MutexGuard<'static, Known> {
-    static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Default::default);
-    KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Known {
-    /// Whether requests may be named by it.
-    fn names(&mut self, method: &str) -> bool {
-        self.served.contains(method)
-            || self.tried.contains(method)
-            || self.tried.len() < UNPROVEN && self.tried.insert(method.into())
+impl Methods {
+    const fn new() -> Methods {
+        Methods { places: [const { OnceLock::new() }; METHODS] }
     }
 
-    fn serves(&mut self, method: &str) {
-        if self.served.len() < METHODS - UNPROVEN && !self.served.contains(method) {
-            self.served.insert(method.into());
-        }
+    /// The places where it may stand: from its own one on.
+    fn places(&self, method: &str) -> impl Iterator<Item = &OnceLock<Box<str>>> {
+        let mut hasher = Mix::default().build_hasher();
+        hasher.write(method.as_bytes());
+        let (before, from) = self.places.split_at(hasher.finish() as usize % METHODS);
+        from.iter().chain(before)
+    }
+
+    fn has(&self, method: &str) -> bool {
+        self.places(method).map_while(OnceLock::get).any(|known| **known == *method)
+    }
+
+    /// Whether it has it now: there may be no room.
+    fn add(&self, method: &str) -> bool {
+        self.places(method).any(|place| **place.get_or_init(|| method.into()) == *method)
     }
 }
 
 /// What a request is named by before it is answered: its method, or what stands for one too many.
 pub(super) fn name(method: &str) -> &str {
-    if known().names(method) { method } else { "grpc" }
+    if SERVED.has(method) || TRIED.add(method) { method } else { "grpc" }
 }
 
 /// What `rpc.method` says of a method that may be made up: it, or a stand-in and the original.
@@ -121,14 +123,10 @@ pub(super) fn untold(method: &str) -> [(&'static str, &str); 2] {
 pub(super) fn record_method(span: &RequestSpan, method: &str, response: Option<&HeaderMap>) {
     // Nothing but this status: the service does not know the method.
     let served = response.is_some_and(|response| status(response) != Some(UNIMPLEMENTED));
-    let is_known = {
-        let mut known = known();
-        if served {
-            known.serves(method);
-        }
-        served || known.served.contains(method)
-    };
-    if is_known {
+    if served {
+        SERVED.add(method);
+    }
+    if served || SERVED.has(method) {
         if span.is_named_by_us() {
             span.record("otel.name", method.into());
         }
@@ -179,6 +177,7 @@ fn is_error(side: Side, code: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
 
     #[test]
     fn a_method_is_of_grpc_by_its_content() {
@@ -208,8 +207,12 @@ mod tests {
     #[test]
     fn requests_have_few_names_and_those_of_methods_that_exist_stay() {
         let names: HashSet<String> =
-            (0..2 * METHODS).map(|n| name(&format!("made.Up/{n}")).to_owned()).collect();
-        assert!(names.len() <= UNPROVEN + 1 && names.contains("grpc"), "{}", names.len());
+            (0..3 * METHODS).map(|n| name(&format!("made.Up/{n}")).to_owned()).collect();
+        // What other tests tried is among them.
+        assert!(names.len() <= METHODS + 1 && names.contains("grpc"), "{}", names.len());
+        let again: HashSet<String> =
+            (0..3 * METHODS).map(|n| name(&format!("made.Up/{n}")).to_owned()).collect();
+        assert_eq!(names, again);
         assert_eq!(name("a.Real/Method"), "grpc", "so many were made up before");
         #[cfg(feature = "tower-http")]
         assert_eq!(
@@ -225,7 +228,29 @@ mod tests {
         record_method(&RequestSpan::NONE, "made.Up/Last", Some(&refused));
         record_method(&RequestSpan::NONE, "made.Up/Last", None);
         assert_eq!(name("made.Up/Last"), "grpc");
-        (0..2 * METHODS).for_each(|n| known().serves(&format!("a.Real/{n}")));
-        assert!(known().served.len() <= METHODS - UNPROVEN);
+    }
+
+    #[test]
+    fn a_table_of_methods_has_what_was_added_until_it_is_full() {
+        static TABLE: Methods = Methods::new();
+        let methods: Vec<String> = (0..METHODS).map(|n| format!("a.Real/Method{n}")).collect();
+        for (n, method) in methods.iter().enumerate() {
+            assert!(!TABLE.has(method) && TABLE.add(method) && TABLE.add(method), "{n}");
+            assert!(methods[..=n].iter().all(|method| TABLE.has(method)), "{n}");
+        }
+        assert!(!TABLE.add("a.Real/Other") && !TABLE.has("a.Real/Other"));
+        assert!(methods.iter().all(|method| TABLE.has(method)));
+    }
+
+    #[test]
+    fn threads_that_add_the_same_methods_agree() {
+        static TABLE: Methods = Methods::new();
+        let add = || (0..2 * METHODS).filter(|n| TABLE.add(&format!("a.Real/{n}"))).collect::<Vec<_>>();
+        let kept: Vec<Vec<usize>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(add)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(kept[0].len(), METHODS);
+        assert!(kept.iter().all(|one| *one == kept[0]), "{kept:?}");
     }
 }

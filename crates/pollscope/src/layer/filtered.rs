@@ -22,6 +22,8 @@ use tracing_subscriber::{EnvFilter, Registry};
 #[derive(Debug)]
 pub struct Layer<S> {
     inner: Filtered<Recording, EnvFilter, S>,
+    /// Whether the subscriber would know its filter: asked once, for each downcast through the layer needs it.
+    has_filter: bool,
     /// Whether the subscriber knows its filter.
     registered: bool,
 }
@@ -58,7 +60,8 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     pub(super) fn new(recording: Recording) -> Layer<S> {
-        Layer { inner: recording.with_filter(filter()), registered: false }
+        let inner = recording.with_filter(filter());
+        Layer { inner, has_filter: takes_filters::<S>(), registered: false }
     }
 
     /// Another exporter has its spans.
@@ -105,7 +108,7 @@ where
     }
 
     fn on_layer(&mut self, subscriber: &mut S) {
-        if takes_filters::<S>() {
+        if self.has_filter {
             self.inner.on_layer(subscriber);
             self.registered = true;
         }
@@ -199,7 +202,7 @@ where
         if id == TypeId::of::<Self>() {
             return Some(std::ptr::from_ref(self).cast());
         }
-        if takes_filters::<S>() {
+        if self.has_filter {
             // SAFETY: it points into what this layer holds, and asks the same of its caller.
             return unsafe { self.inner.downcast_raw(id) };
         }

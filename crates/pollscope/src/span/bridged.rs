@@ -60,6 +60,20 @@ fn metadata(
 
 /// The metadata that has this key, made if need be.
 fn made(key: usize, make: impl FnOnce(&'static Made) -> Metadata<'static>) -> &'static Metadata<'static> {
+    if let Some(Some(known)) = recorder::with(|r| r.made.get(&key).copied()) {
+        return known;
+    }
+    let made = made_by_any(key, make);
+    recorder::with(|r| r.made.insert(key, made));
+    made
+}
+
+/// The same where this thread has not seen it yet.
+#[cold]
+fn made_by_any(
+    key: usize,
+    make: impl FnOnce(&'static Made) -> Metadata<'static>,
+) -> &'static Metadata<'static> {
     static MADE: LazyLock<Mutex<HashMap<usize, &'static Made>>> = LazyLock::new(Default::default);
     let mut all = MADE.lock().unwrap_or_else(PoisonError::into_inner);
     let made = all.entry(key).or_insert_with(|| {
@@ -176,19 +190,22 @@ pub(super) fn open_request(
     Some(span)
 }
 
-/// Runs a closure with it as the current span, counting no time.
+/// Runs a closure with it as the current span, counting no time: on this thread, for others may enter it meanwhile.
 #[cfg(feature = "tower")]
 pub(super) fn as_current<R>(span: &Span, run: impl FnOnce() -> R) -> R {
-    struct Shown<'a>(&'a Span);
+    struct Shown<'a>(&'a Span, Option<u64>);
     impl Drop for Shown<'_> {
         fn drop(&mut self) {
             exit(self.0);
-            layer::with_open(self.0, |open| open.count_entries(true));
+            if let Some(before) = self.1 {
+                recorder::with(|r| r.shown = before);
+            }
         }
     }
-    layer::with_open(span, |open| open.count_entries(false));
+    let local = layer::with_open(span, OpenSpan::local);
+    let before = local.and_then(|local| recorder::with(|r| std::mem::replace(&mut r.shown, local)));
     enter(span);
-    let _shown = Shown(span);
+    let _shown = Shown(span, before);
     run()
 }
 

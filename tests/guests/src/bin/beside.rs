@@ -84,6 +84,30 @@ async fn web() {
     let request = Request::get("/front").header("traceparent", CALLER).body(Full::default());
     let Ok(answer) = front.oneshot(request.expect("a request")).await;
     answer.into_body().collect().await.expect("a body");
+    elsewhere().await;
+}
+
+/// A request whose span another thread enters while it is called and leaves while it is polled, as a worker does that
+/// the call hands it to.
+async fn elsewhere() {
+    let service = ServerLayer::new().layer(service_fn(|_: Request<Full<Bytes>>| {
+        let span = tracing::Span::current();
+        let (leave, told) = std::sync::mpsc::channel::<()>();
+        let (inside, entered) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let _entered = span.entered();
+            inside.send(()).expect("it waits");
+            let _ = told.recv();
+        });
+        entered.recv().expect("it says so");
+        async move {
+            drop(leave);
+            thread.join().expect("it ends");
+            tokio::task::yield_now().await;
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
+        }
+    }));
+    let Ok(_) = service.oneshot(Request::get("/elsewhere").body(Full::default()).expect("a request")).await;
 }
 
 /// The spans go to a backend of the service's own, if to any.
