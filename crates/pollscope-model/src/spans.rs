@@ -157,6 +157,11 @@ pub struct OpenSpan {
 }
 
 impl OpenSpan {
+    /// One that has left before its end: all that is kept of it.
+    pub fn gone(span: LocalSpanId) -> OpenSpan {
+        OpenSpan { left: true, ..OpenSpan::new(span) }
+    }
+
     fn new(span: LocalSpanId) -> OpenSpan {
         OpenSpan {
             span,
@@ -480,6 +485,10 @@ impl Spans {
         let id = end.open.span;
         // An end alone is a whole span, and it leaves soon: it is never refused for want of room.
         let full = self.open.len() >= self.limits.open_spans && !self.open.contains_key(&id);
+        if self.detached.remove(&id) {
+            self.left[0].insert(id);
+            return;
+        }
         let late = || self.left.iter().any(|left| left.contains(&id));
         let span = match full && !late() {
             true => Some(self.open.entry(id).or_insert_with(|| OpenSpan::new(id))),
@@ -509,8 +518,8 @@ impl Spans {
         round: u64,
     ) {
         self.slotless = slotless;
-        // The end of one that is gone may still be on its way.
-        let gone = self.detached.extract_if(|id| !found.contains(id));
+        // The end of one that is gone may still be on its way; of one without a slot nothing else tells that it is.
+        let gone = self.detached.extract_if(|id| id.0 & slotless != slotless && !found.contains(id));
         self.left[0].extend(gone);
         self.find_detached(began);
         self.leaving.extend(self.held.leaving(began, runs, &self.open));
@@ -561,7 +570,11 @@ impl Spans {
         let mut finished = Vec::new();
         for (id, at) in std::mem::take(&mut self.detaching) {
             let on = self.open.get(&id).is_some_and(|span| span.end.is_none());
-            if on && let Some(span) = self.take(id) {
+            let room = self.detached.len() < self.limits.open_spans;
+            if on
+                && room
+                && let Some(span) = self.take(id)
+            {
                 if let Some(ids) = span.known_ids() {
                     self.remember(id, ids);
                 }
@@ -589,7 +602,7 @@ impl Spans {
 
     /// Spans that have not left, and those that left before their end, by local id.
     pub(crate) fn open(&self) -> Vec<OpenSpan> {
-        let left = self.detached.iter().map(|span| OpenSpan { left: true, ..OpenSpan::new(*span) });
+        let left = self.detached.iter().copied().map(OpenSpan::gone);
         let mut open: Vec<OpenSpan> = self.open.values().cloned().chain(left).collect();
         open.sort_by_key(|span| span.span);
         for span in &mut open {
@@ -597,6 +610,11 @@ impl Spans {
             span.links.sort_unstable();
         }
         open
+    }
+
+    /// Spans that left before their end, which may still come, in no order.
+    pub(crate) fn gone(&self) -> impl Iterator<Item = LocalSpanId> {
+        self.detached.iter().copied()
     }
 
     pub(crate) fn get(&self, span: LocalSpanId) -> Option<&OpenSpan> {
@@ -618,7 +636,9 @@ impl Spans {
     pub(crate) fn restore(&mut self, saved: OpenSpan, round: u64) {
         if saved.left {
             self.take(saved.span);
-            self.detached.insert(saved.span);
+            if self.detached.len() < self.limits.open_spans {
+                self.detached.insert(saved.span);
+            }
             return;
         }
         let most = self.limits.attributes;
@@ -676,7 +696,9 @@ impl Spans {
         let mut finished = self.release(&ready, None, around);
         finished.extend(self.release_detached(around));
         for Leaving { span, state, end, held } in std::mem::take(&mut self.leaving) {
-            if self.open.get(&span).is_some_and(|open| open.end.is_none() && open.known_ids().is_some()) {
+            let on =
+                self.open.get(&span).is_some_and(|open| open.end.is_none() && open.known_ids().is_some());
+            if on && self.detached.len() < self.limits.open_spans {
                 self.detached.insert(span);
                 finished.extend(self.release(&[span], Some((Over::Held(state, held), end)), around));
             }
