@@ -4,7 +4,7 @@
 use crate::cli::{AgentArgs, Events};
 use crate::counts::{Counts, Covered, Unshown};
 use crate::journal::open::{self, Open};
-use crate::journal::{Journal, Restored};
+use crate::journal::{Journal, Left, Restored};
 use crate::observe::service_of;
 use crate::outlet::Outlet;
 use crate::retention::{Dead, Retention};
@@ -523,7 +523,7 @@ impl Agent {
                 journal.done.insert(id.0);
             }
         }
-        let written = journal.write(&positions, &batches);
+        let written = journal.write(&positions, &gone(&self.model, exporting), &batches);
         self.unwritten = false;
         self.written = Some((Instant::now(), sealed));
         if let Err(error) = written
@@ -587,7 +587,7 @@ impl Agent {
         }
         if let Some(journal) = &mut self.journal {
             let positions = remembered(&self.before, self.collector.positions(), &self.exporting);
-            journal.write(&positions, &left)?;
+            journal.write(&positions, &gone(&self.model, &self.exporting), &left)?;
             journal.write_open(&open::entries(&self.model, self.exporting.iter().copied()))?;
         }
         Ok(())
@@ -636,6 +636,16 @@ fn remembered(before: &Positions, now: Positions, exporting: &HashSet<SessionId>
             (id, at)
         })
         .collect()
+}
+
+/// Spans of the sessions that this agent exports which left before their end.
+fn gone(model: &Model, exporting: &HashSet<SessionId>) -> Left {
+    let of = |id: &SessionId| {
+        let mut spans: Vec<u64> = model.session(*id)?.gone_spans().map(|span| span.0).collect();
+        spans.sort_unstable();
+        (!spans.is_empty()).then_some((*id, spans))
+    };
+    exporting.iter().filter_map(of).collect()
 }
 
 /// Whether all spans of a session have left the model.
