@@ -5,22 +5,22 @@ use crate::cli::{AgentArgs, Events};
 use crate::counts::{Counts, Covered, Unshown};
 use crate::journal::open::{self, Open};
 use crate::journal::{Journal, Left, Restored};
-use crate::observe::service_of;
+use crate::observe::{now, service_of};
 use crate::outlet::Outlet;
-use crate::retention::{Dead, Retention};
+use crate::retention::{Dead, Retention, Standing};
 use crate::server;
 use crate::settings::Settings;
 use crate::show;
 use crate::throttle::Throttle;
 use anyhow::{Context, Result};
-use pollscope_collect::{Claim, Collector, Notice, Options, Positions, Start, State};
+use pollscope_collect::{Claim, Collector, Notice, Options, Positions, SessionStatus, Start, State};
 use pollscope_export::own::{Own, Step};
 use pollscope_export::pipeline::Leftover;
 use pollscope_export::{Batch, Config, Settled, Signal};
 use pollscope_model::event::{Event as Fact, SessionEnd};
 use pollscope_model::text::clean;
 use pollscope_model::traces::{TraceLimits, Traces};
-use pollscope_model::{Limits, Model, SessionId, UnixNanos};
+use pollscope_model::{Limits, Model, Session, SessionId};
 use std::collections::{HashMap, HashSet};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -270,7 +270,7 @@ impl Agent {
         let mut steps = Steps::begin();
         if self.discovered.is_none_or(|last| at - last >= DISCOVER) {
             self.discovered = Some(at);
-            self.discover(at);
+            self.discover();
             steps.done("discover");
         }
         let round = self.collector.round(&mut |session, fact| {
@@ -300,7 +300,7 @@ impl Agent {
             self.unwritten |= before != self.before;
             self.before = before;
         }
-        self.unwritten |= sent || self.retention.any(|id| self.is_held(id));
+        self.unwritten |= sent || self.retention.any(|id| self.standing(id) == Standing::Held);
         let sealed = self.sealed();
         let due = self.written.is_none_or(|(last, then)| then != sealed || at - last >= WRITE);
         if self.unwritten && due {
@@ -317,7 +317,7 @@ impl Agent {
         round.records
     }
 
-    fn discover(&mut self, at: Instant) {
+    fn discover(&mut self) {
         for notice in self.collector.discover() {
             match notice {
                 Notice::Found(id, path) => {
@@ -347,8 +347,10 @@ impl Agent {
                     let sessions = self.collector.sessions();
                     let found = sessions.iter().find(|status| status.id == id);
                     let service = found.map_or("a service", |status| status.info.service());
-                    let (started, bytes) = found.map_or((UnixNanos(0), 0), |of| (of.info.started, of.bytes));
-                    self.retention.died(id, Dead { at, started, bytes });
+                    if let Some(SessionStatus { info, appeared, bytes, .. }) = found {
+                        let dead = Dead { appeared: *appeared, started: info.started, bytes: *bytes };
+                        self.retention.died(id, dead);
+                    }
                     let how = match how {
                         SessionEnd::Closed => "closed",
                         SessionEnd::Panicked => "panicked",
@@ -365,19 +367,22 @@ impl Agent {
         for id in self.held.keys().copied().collect::<Vec<_>>() {
             self.claim(id);
         }
-        for id in self.retention.due(at, |id| self.is_held(id)) {
+        for id in self.retention.due(now(), |id| self.standing(id)) {
             if self.collector.remove(id) {
                 self.gone(id);
             }
         }
     }
 
-    /// Whether a dead session is still needed: not all of it was read, or not all that is to be exported stands in the
+    /// A dead session is still needed while not all of it was read, or not all that is to be exported stands in the
     /// journal.
-    fn is_held(&self, id: SessionId) -> bool {
-        let read = self.model.session(id).is_some_and(|session| session.ended().is_some());
+    fn standing(&self, id: SessionId) -> Standing {
+        let ended = self.model.session(id).and_then(Session::ended);
         let journal = self.journal.as_ref().filter(|_| self.exporting.contains(&id));
-        !read || journal.is_some_and(|journal| !journal.done.contains(&id.0))
+        match ended.filter(|_| journal.is_none_or(|journal| journal.done.contains(&id.0))) {
+            Some((_, at)) => Standing::Free(at),
+            None => Standing::Held,
+        }
     }
 
     /// A session stands there no more: nothing of it is needed.
@@ -551,7 +556,7 @@ impl Agent {
 
     /// Reads what is left, sends it for at most `grace`, and writes the journal.
     pub async fn finish(&mut self, grace: Duration) -> Result<()> {
-        self.discover(Instant::now());
+        self.discover();
         self.turn();
         // Two ends of rounds without reading: what was read leaves the model.
         let now = self.collector.positions();

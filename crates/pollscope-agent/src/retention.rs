@@ -1,23 +1,34 @@
 //! Which dead sessions are removed: those that have been dead for long, and the oldest of those that take too much
 //! room together. Removes nothing itself.
+//!
+//! A session has been dead since its last sign of life, whichever agent saw that; a copy of one, since it was made.
 
-use pollscope_model::{SessionId, UnixNanos};
+use pollscope_model::{Nanos, SessionId, UnixNanos};
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A session that is over.
 pub struct Dead {
-    /// When it was seen to be.
-    pub at: Instant,
-    /// When it began: of those that were dead before we came, the oldest began first.
+    /// When its files came to stand where they are.
+    pub appeared: UnixNanos,
+    /// When it began: of those that died in one moment, the oldest began first.
     pub started: UnixNanos,
     /// Bytes of its files.
     pub bytes: u64,
 }
 
+/// Whether a dead session may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is still needed; when it ended is not known yet, or of no matter.
+    Held,
+    /// Nobody needs it; it ended then.
+    Free(UnixNanos),
+}
+
 /// The dead sessions that stand, and how much of that may be.
 pub struct Retention {
-    keep: Duration,
+    keep: Nanos,
     bytes: u64,
     dead: HashMap<SessionId, Dead>,
 }
@@ -25,6 +36,7 @@ pub struct Retention {
 impl Retention {
     /// Each for so long, and so many bytes in all.
     pub fn new(keep: Duration, bytes: u64) -> Retention {
+        let keep = Nanos(u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX));
         Retention { keep, bytes, dead: HashMap::new() }
     }
 
@@ -43,20 +55,27 @@ impl Retention {
         self.dead.keys().any(|id| is(*id))
     }
 
-    /// Those that are to be removed now, oldest first. None that is `held`; and for want of room never the one that
+    /// Those that are to be removed now, oldest first. None that is held; and for want of room never the one that
     /// died last: it is the one that somebody wants to look at.
-    pub fn due(&self, now: Instant, held: impl Fn(SessionId) -> bool) -> Vec<SessionId> {
-        let mut all: Vec<(&SessionId, &Dead)> = self.dead.iter().collect();
-        all.sort_by_key(|(id, dead)| (dead.at, dead.started, **id));
-        let newest = all.last().map(|(id, _)| **id);
-        let mut bytes = all.iter().fold(0, |sum: u64, (_, dead)| sum.saturating_add(dead.bytes));
+    pub fn due(&self, now: UnixNanos, standing: impl Fn(SessionId) -> Standing) -> Vec<SessionId> {
+        let mut all: Vec<_> = self
+            .dead
+            .iter()
+            .map(|(id, dead)| match standing(*id) {
+                Standing::Held => (now, dead.started, *id, dead.bytes, true),
+                Standing::Free(ended) => (ended.max(dead.appeared), dead.started, *id, dead.bytes, false),
+            })
+            .collect();
+        all.sort_unstable();
+        let newest = all.iter().rev().find(|(.., held)| !held).map(|(_, _, id, ..)| *id);
+        let mut room = all.iter().fold(0, |sum: u64, (.., bytes, _)| sum.saturating_add(*bytes));
         let mut due = Vec::new();
-        for (id, dead) in all {
-            let old = now.saturating_duration_since(dead.at) >= self.keep;
-            let crowded = bytes > self.bytes && Some(*id) != newest;
-            if (old || crowded) && !held(*id) {
-                bytes -= dead.bytes.min(bytes);
-                due.push(*id);
+        for (since, _, id, bytes, held) in all {
+            let old = now.since(since) >= self.keep;
+            let crowded = room > self.bytes && Some(id) != newest;
+            if (old || crowded) && !held {
+                room -= bytes.min(room);
+                due.push(id);
             }
         }
         due
@@ -67,50 +86,68 @@ impl Retention {
 mod tests {
     use super::*;
 
-    /// Sessions 1, 2, .. that died a minute apart, each of 100 bytes; kept for an hour and 250 bytes.
-    fn three() -> (Retention, Instant) {
-        let mut retention = Retention::new(Duration::from_secs(3600), 250);
-        let begin = Instant::now();
-        for n in 1..=3u64 {
-            let at = begin + Duration::from_secs(60 * n);
-            retention.died(SessionId(n.into()), Dead { at, started: UnixNanos(n), bytes: 100 });
-        }
-        (retention, begin)
+    const MINUTE: u64 = 60_000_000_000;
+
+    /// So many minutes after everything.
+    fn after(minutes: u64) -> UnixNanos {
+        UnixNanos(1_000 * MINUTE + minutes * MINUTE)
     }
 
-    fn due(retention: &Retention, at: Instant, held: &[u128]) -> Vec<u128> {
-        retention.due(at, |id| held.contains(&id.0)).into_iter().map(|id| id.0).collect()
+    /// Sessions 1, 2, .. that died a minute apart, each of 100 bytes; kept for an hour and 250 bytes.
+    fn three() -> Retention {
+        let mut retention = Retention::new(Duration::from_secs(3600), 250);
+        for n in 1..=3u64 {
+            retention.died(SessionId(n.into()), Dead { appeared: after(0), started: after(0), bytes: 100 });
+        }
+        retention
+    }
+
+    fn due(retention: &Retention, minutes: u64, held: &[u128]) -> Vec<u128> {
+        let standing = |id: SessionId| match held.contains(&id.0) {
+            true => Standing::Held,
+            false => Standing::Free(after(id.0 as u64)),
+        };
+        retention.due(after(minutes), standing).into_iter().map(|id| id.0).collect()
     }
 
     #[test]
     fn the_oldest_go_until_the_rest_has_room() {
-        let (mut retention, begin) = three();
-        let now = begin + Duration::from_secs(200);
-        assert_eq!(due(&retention, now, &[]), [1]);
-        assert_eq!(due(&retention, now, &[1]), [2], "the next one, if that is being exported");
-        assert_eq!(due(&retention, now, &[1, 2]), [0; 0], "the newest stays");
+        let mut retention = three();
+        assert_eq!(due(&retention, 4, &[]), [1]);
+        assert_eq!(due(&retention, 4, &[1]), [2], "the next one, if that is being exported");
+        assert_eq!(due(&retention, 4, &[3]), [1], "room that is held is taken all the same");
+        assert_eq!(due(&retention, 4, &[1, 2]), [0; 0], "the newest stays");
         retention.gone(SessionId(2));
-        assert_eq!(due(&retention, now, &[]), [0; 0], "there is room");
+        assert_eq!(due(&retention, 4, &[]), [0; 0], "there is room");
     }
 
     #[test]
-    fn each_goes_after_its_time() {
-        let (mut retention, begin) = three();
+    fn each_goes_so_long_after_its_own_end() {
+        let mut retention = three();
         retention.bytes = u64::MAX;
-        let after = |minutes: u64| begin + Duration::from_secs(minutes * 60);
-        assert_eq!(due(&retention, after(60), &[]), [0; 0]);
-        assert_eq!(due(&retention, after(62), &[]), [1, 2]);
-        assert_eq!(due(&retention, after(62), &[1]), [2]);
-        assert_eq!(due(&retention, after(63), &[]), [1, 2, 3], "the newest too");
+        assert_eq!(due(&retention, 60, &[]), [0; 0]);
+        assert_eq!(due(&retention, 62, &[]), [1, 2]);
+        assert_eq!(due(&retention, 62, &[1]), [2]);
+        assert_eq!(due(&retention, 63, &[]), [1, 2, 3], "the newest too");
     }
 
     #[test]
-    fn of_those_that_were_found_dead_the_one_that_began_first_goes() {
+    fn a_copy_stays_so_long_after_it_was_made() {
+        let mut retention = three();
+        retention.bytes = u64::MAX;
+        retention.died(SessionId(1), Dead { appeared: after(30), started: after(0), bytes: 100 });
+        assert_eq!(due(&retention, 89, &[]), [2, 3]);
+        assert_eq!(due(&retention, 90, &[]), [2, 3, 1]);
+    }
+
+    #[test]
+    fn of_those_that_died_in_one_moment_the_one_that_began_first_goes() {
         let mut retention = Retention::new(Duration::from_secs(3600), 100);
-        let at = Instant::now();
         for (id, started) in [(1, 30), (2, 10), (3, 20)] {
-            retention.died(SessionId(id), Dead { at, started: UnixNanos(started), bytes: 100 });
+            retention
+                .died(SessionId(id), Dead { appeared: after(0), started: UnixNanos(started), bytes: 100 });
         }
-        assert_eq!(due(&retention, at, &[]), [2, 3]);
+        let due = retention.due(after(1), |_| Standing::Free(after(0)));
+        assert_eq!(due, [SessionId(2), SessionId(3)]);
     }
 }

@@ -694,29 +694,37 @@ impl Followed {
         Ok(match life(self.files.dir(), self.header.pid, self.header.process_start)? {
             Life::Live => State::Live,
             Life::Dead => State::Over(SessionEnd::Died),
-            Life::Silent if is_mapped(&self.files, self.header.pid) => State::Live,
-            Life::Silent => {
-                let now = sys::monotonic();
-                let words = thread_words(&self.files);
-                let heads = words
-                    .iter()
-                    .flat_map(|(_, w)| w)
-                    .fold(self.read.iter().sum(), |sum: u64, word| ids::mix(sum ^ word));
-                if heads != self.moved.0 {
-                    self.moved = (heads, now);
-                }
-                if now - self.moved.1 > STILL_NS { State::Over(SessionEnd::Died) } else { State::Live }
-            }
+            Life::Silent => match is_mapped(&self.files, self.header.pid) {
+                Some(true) => State::Live,
+                // It runs something else now, or this is a copy.
+                Some(false) => State::Over(SessionEnd::Died),
+                None => self.moves(),
+            },
         })
+    }
+
+    /// Whether anything has moved in it lately: all that can be told where nothing is said of its process.
+    fn moves(&mut self) -> State {
+        let now = sys::monotonic();
+        let words = thread_words(&self.files);
+        let heads = words
+            .iter()
+            .flat_map(|(_, w)| w)
+            .fold(self.read.iter().sum(), |sum: u64, word| ids::mix(sum ^ word));
+        if heads != self.moved.0 {
+            self.moved = (heads, now);
+        }
+        if now - self.moved.1 > STILL_NS { State::Over(SessionEnd::Died) } else { State::Live }
     }
 
     /// When it ended: as it says itself, else at the last thing that was read of it.
     pub fn end_time(&mut self) -> UnixNanos {
-        match self.header.end_tick {
-            // A tick from the future is nonsense, not an end.
-            0 => self.line.newest().min(UnixNanos(sys::realtime())),
+        let at = match self.header.end_tick {
+            0 => self.line.newest(),
             tick => self.line.time(tick),
-        }
+        };
+        // A tick from the future is nonsense, not an end.
+        at.min(UnixNanos(sys::realtime()))
     }
 }
 
