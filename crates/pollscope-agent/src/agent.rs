@@ -7,7 +7,7 @@ use crate::journal::open::{self, Open};
 use crate::journal::{Journal, Left, Restored};
 use crate::observe::{now, service_of};
 use crate::outlet::Outlet;
-use crate::retention::{Dead, Retention, Standing};
+use crate::retention::{Dead, Retention};
 use crate::server;
 use crate::settings::Settings;
 use crate::show;
@@ -20,7 +20,7 @@ use pollscope_export::{Batch, Config, Settled, Signal};
 use pollscope_model::event::{Event as Fact, SessionEnd};
 use pollscope_model::text::clean;
 use pollscope_model::traces::{TraceLimits, Traces};
-use pollscope_model::{Limits, Model, Session, SessionId};
+use pollscope_model::{Limits, Model, SessionId, UnixNanos};
 use std::collections::{HashMap, HashSet};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -90,6 +90,8 @@ pub struct Agent {
     exporting: HashSet<SessionId>,
     held: HashMap<SessionId, Option<u32>>,
     retention: Retention,
+    /// When sessions were first seen to be dead by an earlier agent; each until it is found.
+    dead: HashMap<SessionId, UnixNanos>,
     discovered: Option<Instant>,
     slots: Option<Instant>,
     counts: Arc<Counts>,
@@ -152,6 +154,7 @@ impl Agent {
         let (mut spans_out, mut logs_out) = (None, None);
         let mut before = Positions::new();
         let mut open = Open::new();
+        let mut dead = HashMap::new();
         let as_logs = settings.events == Events::Logs;
         let exports = settings.export.is_some() || as_logs && settings.logs.is_some();
         if !arguments.export.no_export {
@@ -166,13 +169,14 @@ impl Agent {
             }
         }
         if exports {
-            let Restored { journal: restored, positions, batches, open: left, damaged } =
+            let Restored { journal: restored, positions, batches, open: left, dead: seen, damaged } =
                 Journal::open(&settings.state)?;
             for path in damaged {
                 show::say(format_args!("the journal's {} is damaged and was left out", path.display()));
             }
             before.clone_from(&positions);
             open = left;
+            dead = seen;
             options.start = Start::Resume(positions);
             let (spans, logs): (Vec<Batch>, Vec<Batch>) =
                 batches.into_iter().partition(|batch| batch.signal == Signal::Traces);
@@ -213,6 +217,7 @@ impl Agent {
             throttle: settings.max_spans_per_second.map(|most| Throttle::new(most.get(), Instant::now())),
             exporting: HashSet::new(),
             held: HashMap::new(),
+            dead,
             retention: Retention::new(settings.keep_dead, settings.keep_dead_bytes),
             discovered: None,
             slots: None,
@@ -300,7 +305,7 @@ impl Agent {
             self.unwritten |= before != self.before;
             self.before = before;
         }
-        self.unwritten |= sent || self.retention.any(|id| self.standing(id) == Standing::Held);
+        self.unwritten |= sent || self.retention.any(|id| self.is_held(id));
         let sealed = self.sealed();
         let due = self.written.is_none_or(|(last, then)| then != sealed || at - last >= WRITE);
         if self.unwritten && due {
@@ -318,6 +323,8 @@ impl Agent {
     }
 
     fn discover(&mut self) {
+        // One moment for all: of those that are found dead together the oldest began first.
+        let now = now();
         for notice in self.collector.discover() {
             match notice {
                 Notice::Found(id, path) => {
@@ -347,9 +354,10 @@ impl Agent {
                     let sessions = self.collector.sessions();
                     let found = sessions.iter().find(|status| status.id == id);
                     let service = found.map_or("a service", |status| status.info.service());
-                    if let Some(SessionStatus { info, appeared, bytes, .. }) = found {
-                        let dead = Dead { appeared: *appeared, started: info.started, bytes: *bytes };
-                        self.retention.died(id, dead);
+                    if let Some(SessionStatus { info, bytes, .. }) = found {
+                        let since = self.dead.remove(&id).unwrap_or(now);
+                        self.unwritten = true;
+                        self.retention.died(id, Dead { since, started: info.started, bytes: *bytes });
                     }
                     let how = match how {
                         SessionEnd::Closed => "closed",
@@ -367,22 +375,19 @@ impl Agent {
         for id in self.held.keys().copied().collect::<Vec<_>>() {
             self.claim(id);
         }
-        for id in self.retention.due(now(), |id| self.standing(id)) {
+        for id in self.retention.due(now, |id| self.is_held(id)) {
             if self.collector.remove(id) {
                 self.gone(id);
             }
         }
     }
 
-    /// A dead session is still needed while not all of it was read, or not all that is to be exported stands in the
+    /// Whether a dead session is still needed: not all of it was read, or not all that is to be exported stands in the
     /// journal.
-    fn standing(&self, id: SessionId) -> Standing {
-        let ended = self.model.session(id).and_then(Session::ended);
+    fn is_held(&self, id: SessionId) -> bool {
+        let read = self.model.session(id).is_some_and(|session| session.ended().is_some());
         let journal = self.journal.as_ref().filter(|_| self.exporting.contains(&id));
-        match ended.filter(|_| journal.is_none_or(|journal| journal.done.contains(&id.0))) {
-            Some((_, at)) => Standing::Free(at),
-            None => Standing::Held,
-        }
+        !read || journal.is_some_and(|journal| !journal.done.contains(&id.0))
     }
 
     /// A session stands there no more: nothing of it is needed.
@@ -528,7 +533,8 @@ impl Agent {
                 journal.done.insert(id.0);
             }
         }
-        let written = journal.write(&positions, &gone(&self.model, exporting), &batches);
+        let gone = gone(&self.model, exporting);
+        let written = journal.write(&positions, &gone, self.retention.since(), &batches);
         self.unwritten = false;
         self.written = Some((Instant::now(), sealed));
         if let Err(error) = written
@@ -592,7 +598,8 @@ impl Agent {
         }
         if let Some(journal) = &mut self.journal {
             let positions = remembered(&self.before, self.collector.positions(), &self.exporting);
-            journal.write(&positions, &gone(&self.model, &self.exporting), &left)?;
+            let gone = gone(&self.model, &self.exporting);
+            journal.write(&positions, &gone, self.retention.since(), &left)?;
             journal.write_open(&open::entries(&self.model, self.exporting.iter().copied()))?;
         }
         Ok(())

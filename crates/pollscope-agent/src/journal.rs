@@ -14,12 +14,12 @@ use anyhow::{Context, Result, bail};
 use open::Open;
 use pollscope_collect::{Positions, SessionPositions};
 use pollscope_export::{Batch, Signal};
-use pollscope_model::SessionId;
 use pollscope_model::event::LocalSpanId;
 use pollscope_model::spans::OpenSpan;
+use pollscope_model::{SessionId, UnixNanos};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +35,9 @@ struct File {
     /// Spans that left before their end, by session.
     #[serde(default)]
     left: Vec<(String, Vec<u64>)>,
+    /// When sessions were first seen to be dead.
+    #[serde(default)]
+    dead: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -82,6 +85,8 @@ pub struct Restored {
     pub positions: Positions,
     pub batches: Vec<Batch>,
     pub open: Open,
+    /// When sessions were first seen to be dead.
+    pub dead: HashMap<SessionId, UnixNanos>,
     /// Files that could not be understood.
     pub damaged: Vec<PathBuf>,
 }
@@ -127,6 +132,8 @@ impl Journal {
                 open.entry(SessionId(id)).or_default().extend(gone);
             }
         }
+        let dead = file.dead.iter();
+        let dead = dead.filter_map(|(text, at)| Some((SessionId(id(text)?), UnixNanos(*at)))).collect();
         let mut batches = Vec::new();
         for entry in fs::read_dir(&dir)?.flatten() {
             let path = entry.path();
@@ -142,7 +149,7 @@ impl Journal {
             }
         }
         batches.sort_by_key(|batch| batch.id);
-        Ok(Restored { journal, positions, batches, open, damaged })
+        Ok(Restored { journal, positions, batches, open, dead, damaged })
     }
 
     fn open_path(&self) -> PathBuf {
@@ -166,8 +173,14 @@ impl Journal {
     }
 
     /// Writes what is new among the unacknowledged batches, removes what was settled, then the positions, with the
-    /// spans that `left` before their end.
-    pub fn write(&mut self, positions: &Positions, left: &Left, batches: &[Batch]) -> Result<()> {
+    /// spans that `left` before their end, and since when sessions are dead.
+    pub fn write(
+        &mut self,
+        positions: &Positions,
+        left: &Left,
+        dead: impl IntoIterator<Item = (SessionId, UnixNanos)>,
+        batches: &[Batch],
+    ) -> Result<()> {
         for batch in batches {
             let key = (batch.signal, batch.id);
             if !self.written.contains(&key) {
@@ -189,7 +202,8 @@ impl Journal {
         let mut done: Vec<String> = self.done.iter().map(|id| format!("{id:032x}")).collect();
         done.sort();
         let left = left.iter().map(|(id, spans)| (format!("{:032x}", id.0), spans.clone())).collect();
-        let bytes = serde_json::to_vec(&File { version: 1, sessions, done, left })?;
+        let dead = dead.into_iter().map(|(id, at)| (format!("{:032x}", id.0), at.0)).collect();
+        let bytes = serde_json::to_vec(&File { version: 1, sessions, done, left, dead })?;
         replace(&self.dir.join("positions.json"), &bytes)
     }
 
@@ -259,7 +273,8 @@ mod tests {
         let positions = Positions::from([(77, at)]);
         journal.done.insert(99);
         let left = Left::from([(SessionId(77), vec![5, 6])]);
-        journal.write(&positions, &left, &[spans(1), spans(2), logs(1), logs(2)]).unwrap();
+        let dead = [(SessionId(99), UnixNanos(5))];
+        journal.write(&positions, &left, dead, &[spans(1), spans(2), logs(1), logs(2)]).unwrap();
         journal.settled(Signal::Traces, 1);
         journal.settled(Signal::Logs, 2);
         // Another one meanwhile keeps its own.
@@ -268,6 +283,7 @@ mod tests {
         drop((journal, other));
         let restored = Journal::open(&dir).unwrap();
         assert_eq!(restored.positions, positions);
+        assert_eq!(restored.dead, HashMap::from(dead));
         let gone = [5, 6].map(|span| OpenSpan::gone(LocalSpanId(span)));
         assert_eq!(restored.open, Open::from([(SessionId(77), gone.to_vec())]));
         assert_eq!(restored.batches, [logs(1), spans(2)]);
@@ -281,7 +297,7 @@ mod tests {
         let dir = dir("torn");
         let mut journal = Journal::open(&dir).unwrap().journal;
         let batch = Batch { signal: Signal::Traces, id: 1, items: 1, payload: vec![1; 100].into() };
-        journal.write(&Positions::new(), &Left::new(), &[batch]).unwrap();
+        journal.write(&Positions::new(), &Left::new(), [], &[batch]).unwrap();
         let path = journal.batch_path(Signal::Traces, 1);
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..60]).unwrap();

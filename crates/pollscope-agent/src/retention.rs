@@ -1,7 +1,8 @@
 //! Which dead sessions are removed: those that have been dead for long, and the oldest of those that take too much
 //! room together. Removes nothing itself.
 //!
-//! A session has been dead since its last sign of life, whichever agent saw that; a copy of one, since it was made.
+//! A session is dead since an agent first saw that it is: the journal knows when that was. (Its last sign of life may be
+//! hours older: it may have waited for something all the time.)
 
 use pollscope_model::{Nanos, SessionId, UnixNanos};
 use std::collections::HashMap;
@@ -9,21 +10,12 @@ use std::time::Duration;
 
 /// A session that is over.
 pub struct Dead {
-    /// When its files came to stand where they are.
-    pub appeared: UnixNanos,
-    /// When it began: of those that died in one moment, the oldest began first.
+    /// When it was first seen to be.
+    pub since: UnixNanos,
+    /// When it began: of those that were dead before we came, the oldest began first.
     pub started: UnixNanos,
     /// Bytes of its files.
     pub bytes: u64,
-}
-
-/// Whether a dead session may go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It is still needed; when it ended is not known yet, or of no matter.
-    Held,
-    /// Nobody needs it; it ended then.
-    Free(UnixNanos),
 }
 
 /// The dead sessions that stand, and how much of that may be.
@@ -55,27 +47,25 @@ impl Retention {
         self.dead.keys().any(|id| is(*id))
     }
 
-    /// Those that are to be removed now, oldest first. None that is held; and for want of room never the one that
+    /// Since when each is dead, for the journal.
+    pub fn since(&self) -> impl Iterator<Item = (SessionId, UnixNanos)> {
+        self.dead.iter().map(|(id, dead)| (*id, dead.since))
+    }
+
+    /// Those that are to be removed now, oldest first. None that is `held`; and for want of room never the one that
     /// died last: it is the one that somebody wants to look at.
-    pub fn due(&self, now: UnixNanos, standing: impl Fn(SessionId) -> Standing) -> Vec<SessionId> {
-        let mut all: Vec<_> = self
-            .dead
-            .iter()
-            .map(|(id, dead)| match standing(*id) {
-                Standing::Held => (now, dead.started, *id, dead.bytes, true),
-                Standing::Free(ended) => (ended.max(dead.appeared), dead.started, *id, dead.bytes, false),
-            })
-            .collect();
-        all.sort_unstable();
-        let newest = all.iter().rev().find(|(.., held)| !held).map(|(_, _, id, ..)| *id);
-        let mut room = all.iter().fold(0, |sum: u64, (.., bytes, _)| sum.saturating_add(*bytes));
+    pub fn due(&self, now: UnixNanos, held: impl Fn(SessionId) -> bool) -> Vec<SessionId> {
+        let mut all: Vec<(&SessionId, &Dead)> = self.dead.iter().collect();
+        all.sort_by_key(|(id, dead)| (dead.since, dead.started, **id));
+        let newest = all.last().map(|(id, _)| **id);
+        let mut bytes = all.iter().fold(0, |sum: u64, (_, dead)| sum.saturating_add(dead.bytes));
         let mut due = Vec::new();
-        for (since, _, id, bytes, held) in all {
-            let old = now.since(since) >= self.keep;
-            let crowded = room > self.bytes && Some(id) != newest;
-            if (old || crowded) && !held {
-                room -= bytes.min(room);
-                due.push(id);
+        for (id, dead) in all {
+            let old = now.since(dead.since) >= self.keep;
+            let crowded = bytes > self.bytes && Some(*id) != newest;
+            if (old || crowded) && !held(*id) {
+                bytes -= dead.bytes.min(bytes);
+                due.push(*id);
             }
         }
         due
@@ -86,28 +76,24 @@ impl Retention {
 mod tests {
     use super::*;
 
-    const MINUTE: u64 = 60_000_000_000;
-
     /// So many minutes after everything.
     fn after(minutes: u64) -> UnixNanos {
-        UnixNanos(1_000 * MINUTE + minutes * MINUTE)
+        UnixNanos((1_000 + minutes) * 60_000_000_000)
     }
 
     /// Sessions 1, 2, .. that died a minute apart, each of 100 bytes; kept for an hour and 250 bytes.
     fn three() -> Retention {
         let mut retention = Retention::new(Duration::from_secs(3600), 250);
         for n in 1..=3u64 {
-            retention.died(SessionId(n.into()), Dead { appeared: after(0), started: after(0), bytes: 100 });
+            let dead = Dead { since: after(n), started: UnixNanos(n), bytes: 100 };
+            retention.died(SessionId(n.into()), dead);
         }
         retention
     }
 
     fn due(retention: &Retention, minutes: u64, held: &[u128]) -> Vec<u128> {
-        let standing = |id: SessionId| match held.contains(&id.0) {
-            true => Standing::Held,
-            false => Standing::Free(after(id.0 as u64)),
-        };
-        retention.due(after(minutes), standing).into_iter().map(|id| id.0).collect()
+        let held = |id: SessionId| held.contains(&id.0);
+        retention.due(after(minutes), held).into_iter().map(|id| id.0).collect()
     }
 
     #[test]
@@ -115,14 +101,13 @@ mod tests {
         let mut retention = three();
         assert_eq!(due(&retention, 4, &[]), [1]);
         assert_eq!(due(&retention, 4, &[1]), [2], "the next one, if that is being exported");
-        assert_eq!(due(&retention, 4, &[3]), [1], "room that is held is taken all the same");
         assert_eq!(due(&retention, 4, &[1, 2]), [0; 0], "the newest stays");
         retention.gone(SessionId(2));
         assert_eq!(due(&retention, 4, &[]), [0; 0], "there is room");
     }
 
     #[test]
-    fn each_goes_so_long_after_its_own_end() {
+    fn each_goes_after_its_time() {
         let mut retention = three();
         retention.bytes = u64::MAX;
         assert_eq!(due(&retention, 60, &[]), [0; 0]);
@@ -132,22 +117,11 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_stays_so_long_after_it_was_made() {
-        let mut retention = three();
-        retention.bytes = u64::MAX;
-        retention.died(SessionId(1), Dead { appeared: after(30), started: after(0), bytes: 100 });
-        assert_eq!(due(&retention, 89, &[]), [2, 3]);
-        assert_eq!(due(&retention, 90, &[]), [2, 3, 1]);
-    }
-
-    #[test]
-    fn of_those_that_died_in_one_moment_the_one_that_began_first_goes() {
+    fn of_those_that_were_found_dead_the_one_that_began_first_goes() {
         let mut retention = Retention::new(Duration::from_secs(3600), 100);
         for (id, started) in [(1, 30), (2, 10), (3, 20)] {
-            retention
-                .died(SessionId(id), Dead { appeared: after(0), started: UnixNanos(started), bytes: 100 });
+            retention.died(SessionId(id), Dead { since: after(0), started: UnixNanos(started), bytes: 100 });
         }
-        let due = retention.due(after(1), |_| Standing::Free(after(0)));
-        assert_eq!(due, [SessionId(2), SessionId(3)]);
+        assert_eq!(due(&retention, 1, &[]), [2, 3]);
     }
 }

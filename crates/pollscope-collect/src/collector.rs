@@ -2,7 +2,6 @@
 
 use crate::session::{Followed, Positions, State};
 use crate::watch::ThreadNow;
-use pollscope_model::UnixNanos;
 use pollscope_model::event::{Event, SessionEnd, SessionId, SessionInfo};
 use pollscope_wire::reader::remove;
 use pollscope_wire::{place, sys};
@@ -79,8 +78,6 @@ pub struct SessionStatus {
     pub info: SessionInfo,
     /// Live, or how it ended.
     pub state: State,
-    /// When its files came to stand where they are: those of a copy, when that was made.
-    pub appeared: UnixNanos,
     /// Records read by class: polls, span ends, others.
     pub read: [u64; 3],
     /// Records lost by class.
@@ -345,9 +342,6 @@ impl Collector {
                 dir: followed.files.path().to_owned(),
                 info: followed.info.clone(),
                 state: followed.state,
-                appeared: UnixNanos(
-                    followed.files.control().metadata().map_or(0, |meta| sys::changed(&meta)),
-                ),
                 read: followed.read,
                 lost: followed.lost,
                 refused: followed.refused().filter(|(_, n)| *n > 0).collect(),

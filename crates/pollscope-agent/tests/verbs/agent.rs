@@ -435,6 +435,25 @@ fn dead_sessions_beyond_their_room_go_oldest_first_and_the_newest_stays() {
     assert_eq!(place.sessions(), dead);
 }
 
+/// Its hour does not begin anew with each agent.
+#[test]
+fn since_when_a_session_is_dead_is_known_to_the_next_agent() {
+    let place = Place::new();
+    three_dead(&place);
+    let (endpoint, _) = backend();
+    let told = || {
+        let agent = Agent::start(&place, &["--endpoint", &endpoint, "--protocol", "http/protobuf"]);
+        let dead = || agent.metric("pollscope_agent_sessions{state=\"dead\"}") == Some(3);
+        wait_for("three dead", || dead().then_some(()));
+        assert_eq!(agent.end(), Some(0));
+        let text = std::fs::read(place.path().join("state/positions.json")).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&text).unwrap()["dead"].clone()
+    };
+    let first = told();
+    assert_eq!(first.as_object().unwrap().len(), 3, "{first}");
+    assert_eq!(told(), first);
+}
+
 #[test]
 fn a_dead_session_that_another_agent_exports_stays() {
     let place = Place::new();

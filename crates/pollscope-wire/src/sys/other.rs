@@ -56,11 +56,6 @@ pub fn inode(_: &Metadata) -> u64 {
     0
 }
 
-/// 0: unknown.
-pub fn changed(_: &Metadata) -> u64 {
-    0
-}
-
 /// Bytes of the file.
 pub fn bytes_taken(meta: &Metadata) -> u64 {
     meta.len()

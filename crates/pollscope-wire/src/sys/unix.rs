@@ -244,12 +244,6 @@ pub fn inode(meta: &Metadata) -> u64 {
     meta.ino()
 }
 
-/// When a file was made or last changed from outside, in Unix nanoseconds: writes to a mapping do not count.
-pub fn changed(meta: &Metadata) -> u64 {
-    let at = i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec());
-    u64::try_from(at).unwrap_or(0)
-}
-
 /// Bytes that a file takes on its file system.
 pub fn bytes_taken(meta: &Metadata) -> u64 {
     meta.blocks() * 512
