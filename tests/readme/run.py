@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -72,6 +73,23 @@ def call(port, path):
 DEBUG = "\n[profile.release]\ndebug = 1\n"
 
 
+def build(name, manifest, code, release=False):
+    """A program in an empty folder."""
+    target = ROOT / "target/readme"
+    # Always the same one, so that nothing piles up beside it in the target directory.
+    folder = target / "services" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "src").mkdir(parents=True)
+    package = f'[package]\nname = "{name}"\nversion = "0.0.0"\nedition = "2024"\n\n'
+    (folder / "Cargo.toml").write_text(package + manifest + "\n[workspace]\n")
+    (folder / "src/main.rs").write_text(code)
+    shutil.copy(ROOT / "Cargo.lock", folder)
+    env = {**os.environ, "CARGO_TARGET_DIR": str(target), "CARGO_PROFILE_DEV_DEBUG": "line-tables-only"}
+    env |= {"RUSTFLAGS": "-D warnings"}
+    subprocess.run(["cargo", "build", "-q", *["--release"] * release], cwd=folder, env=env, check=True, timeout=1200)
+    return target / ("release" if release else "debug") / name
+
+
 class Service:
     """One of them, in a folder of its own, built; `plain`: by `cargo build --release`, without the lines for stacks."""
 
@@ -82,11 +100,6 @@ class Service:
         self.plain = plain
         assert self.code.count(ADDRESS) == 1, "the address that the test puts another in the place of"
         self.port = free_port()
-        self.target = ROOT / "target/readme"
-        # Always the same one, so that nothing piles up beside it in the target directory.
-        self.folder = self.target / "services" / self.name
-        shutil.rmtree(self.folder, ignore_errors=True)
-        (self.folder / "src").mkdir(parents=True)
         self.binary = self.build()
 
     def build(self):
@@ -96,15 +109,7 @@ class Service:
         assert named + bare == 1 and DEBUG in manifest
         if self.plain:
             manifest = manifest.replace(DEBUG, "")
-        package = f'[package]\nname = "{self.name}"\nversion = "0.0.0"\nedition = "2024"\n\n'
-        (self.folder / "Cargo.toml").write_text(package + manifest + "\n[workspace]\n")
-        (self.folder / "src/main.rs").write_text(self.code.replace(ADDRESS, f"127.0.0.1:{self.port}"))
-        shutil.copy(ROOT / "Cargo.lock", self.folder)
-        env = {**os.environ, "CARGO_TARGET_DIR": str(self.target), "CARGO_PROFILE_DEV_DEBUG": "line-tables-only"}
-        env |= {"RUSTFLAGS": "-D warnings"}
-        command = ["cargo", "build", "-q", *["--release"] * self.plain]
-        subprocess.run(command, cwd=self.folder, env=env, check=True, timeout=1200)
-        return self.target / ("release" if self.plain else "debug") / self.name
+        return build(self.name, manifest, self.code.replace(ADDRESS, f"127.0.0.1:{self.port}"), self.plain)
 
 
 class Readme(unittest.TestCase):
@@ -220,6 +225,34 @@ class Readme(unittest.TestCase):
         _, own = self.check(trace, "GET /hello/{name}", "hello")
         self.assertEqual(len(own["events"]), 1)
         self.assertIn("only one greeting left", printed)
+
+    def test_the_macro_alone_mutes_no_logs(self):
+        """With tracing-subscriber's default features: one that pollscope turned on would be the service's, too."""
+        said = {}
+        for macro, dependency in [("tokio", ""), ("pollscope", f'pollscope = {{ path = "{ROOT / "crates/pollscope"}" }}')]:
+            manifest = f"""[dependencies]
+{dependency}
+tokio = {{ version = "1.54", features = ["macros", "rt-multi-thread"] }}
+tracing = "0.1"
+tracing-subscriber = "0.3"
+"""
+            code = f"""#[{macro}::main]
+async fn main() {{
+    tracing_subscriber::fmt::init();
+    tracing::info!(target: "shop", "starting");
+    tracing::info_span!("work", n = 7).in_scope(|| tracing::warn!(target: "shop", "low"));
+    tracing::debug!("not shown");
+}}
+"""
+            program = build(f"readme-logs-{macro}", manifest, code)
+            environment = {key: value for key, value in os.environ.items() if key not in ("RUST_LOG", "NO_COLOR")}
+            with tempfile.TemporaryDirectory(prefix="pollscope-readme-") as place:
+                environment["POLLSCOPE_DIR"] = place
+                done = subprocess.run([program], env=environment, stdout=subprocess.PIPE, check=True, text=True, timeout=60)
+            # All but the times.
+            said[macro] = [line.split("Z", 1)[1] for line in done.stdout.splitlines()]
+        self.assertEqual(len(said["tokio"]), 2, said)
+        self.assertEqual(said["pollscope"], said["tokio"])
 
     def test_opentelemetry(self):
         service, name = Service("OpenTelemetry"), "GET /orders/{id}"

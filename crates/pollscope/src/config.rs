@@ -23,7 +23,7 @@ const LARGEST_RINGS: u64 = 128 << 20;
 /// | `POLLSCOPE_MAX_THREADS` | threads recorded at one time | 1024 |
 /// | `POLLSCOPE_RING_BYTES` | bytes of rings for each worker | 64 KiB to 4 MiB: all workers and main take at most a quarter of the free space and 5 % of the memory limit, all other threads (64 KiB each) as much again |
 /// | `POLLSCOPE_SLOW_POLL_MS` | poll time from which a poll counts as slow | 10 |
-/// | `POLLSCOPE_FILTER` | which `tracing` spans and events are recorded, as `EnvFilter` | `info,tower_http=debug`, libraries off |
+/// | `POLLSCOPE_FILTER` | which `tracing` spans and events are recorded: `target=level,..`; with the feature `env-filter` all that `EnvFilter` takes | `info,tower_http=debug`, libraries off |
 /// | `POLLSCOPE_SPANS` | `join`: beside an OpenTelemetry layer, spans of `tracing` have its ids and its exporter; `export`: the agent exports them; `off`: none are recorded | `join` |
 /// | `POLLSCOPE_MAX_TASK_SPANS` | tasks of one trace that are spans; further ones are counted on their parent, as `pollscope.tasks.unspanned` | 256 |
 /// | `POLLSCOPE_EVENTS` | the level from which `tracing` events that pass the filter are recorded, or `off` | `warn` |

@@ -3,6 +3,7 @@
 //! The parent of a span is what tracing says when it says anything; else the thread's current span, which may
 //! be a task's or one of `#[pollscope::instrument]`.
 
+mod filter;
 mod filtered;
 mod join;
 
@@ -26,14 +27,10 @@ use std::sync::{Arc, Once};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
-use tracing_subscriber::filter::{Directive, LevelFilter};
+use tracing_subscriber::Registry;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
-use tracing_subscriber::{EnvFilter, Registry};
-
-/// What is recorded where `POLLSCOPE_FILTER` says nothing: the spans of the service, not of the libraries
-/// below it.
-const DEFAULT_FILTER: &str = "info,tower_http=debug,h2=off,hyper=off,hyper_util=off,tonic=off,tower=off,rustls=off,tokio=off,runtime=off";
 
 /// Events from this level up are recorded where `POLLSCOPE_EVENTS` says nothing.
 const DEFAULT_EVENTS: LevelFilter = LevelFilter::WARN;
@@ -63,38 +60,6 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     Layer::new(Recording { events: events(), join: Arc::default() })
-}
-
-/// `POLLSCOPE_FILTER`.
-fn filter() -> EnvFilter {
-    let said = std::env::var("POLLSCOPE_FILTER").ok().filter(|text| !text.is_empty());
-    match said.as_deref().map(|text| (text, EnvFilter::try_new(text))) {
-        Some((_, Ok(filter))) => filter,
-        Some((text, Err(error))) => {
-            static SAID: Once = Once::new();
-            let wrong = directives(text).find(|one| one.parse::<Directive>().is_err()).unwrap_or(text);
-            SAID.call_once(|| {
-                say(format_args!(
-                    "POLLSCOPE_FILTER has {wrong:?}, which is no directive ({error}): {DEFAULT_FILTER:?} is used"
-                ));
-            });
-            EnvFilter::new(DEFAULT_FILTER)
-        }
-        None => EnvFilter::new(DEFAULT_FILTER),
-    }
-}
-
-/// The directives of a filter: what stands between commas that are in no brackets.
-fn directives(text: &str) -> impl Iterator<Item = &str> {
-    let mut depth = 0;
-    text.split(move |c| {
-        depth += match c {
-            '[' | '{' => 1,
-            ']' | '}' => -1,
-            _ => 0,
-        };
-        depth == 0 && c == ','
-    })
 }
 
 /// `POLLSCOPE_EVENTS`.

@@ -124,8 +124,9 @@ pub(crate) fn foreign_subscriber() {
     let Some(global) = recording() else { return };
     global.session.info(false, "tracing.foreign", &InfoValue::Bool(true));
     say(format_args!(
-        "spans of `tracing` are not recorded, for the service's subscriber lacks our layer; add it: \
-         tracing_subscriber::registry().with(pollscope::layer()).with(tracing_subscriber::fmt::layer()).init()"
+        "spans of `tracing` are not recorded, for the service's subscriber lacks our layer; add it first: \
+         tracing_subscriber::registry().with(pollscope::layer()).with(tracing_subscriber::fmt::layer()\
+         .with_filter(tracing_subscriber::filter::LevelFilter::INFO)).init()"
     ));
 }
 

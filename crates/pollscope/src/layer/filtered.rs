@@ -4,6 +4,7 @@
 //! `tracing_subscriber::fmt().finish()`, know no such filters and would panic, and a layer that a reload handle puts
 //! in the place of another is never registered with any: there the filter is asked at each span and event.
 
+use super::filter::Filter as Chosen;
 use super::{Join, Recording, Source, filter};
 use crate::otel::{SpanContext, SpanHandle};
 use crate::scoped::Childless;
@@ -13,15 +14,15 @@ use std::sync::Arc;
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Dispatch, Event, Metadata, Subscriber};
+use tracing_subscriber::Registry;
 use tracing_subscriber::filter::{Filtered, LevelFilter};
 use tracing_subscriber::layer::{Context, Filter, Layer as Inner};
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{EnvFilter, Registry};
 
 /// Records what passes its filter; see [`layer()`](crate::layer()).
 #[derive(Debug)]
 pub struct Layer<S> {
-    inner: Filtered<Recording, EnvFilter, S>,
+    inner: Filtered<Recording, Chosen, S>,
     /// Whether the subscriber would know its filter: asked once, for each downcast through the layer needs it.
     has_filter: bool,
     /// Whether the subscriber knows its filter.
@@ -60,7 +61,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     pub(super) fn new(recording: Recording) -> Layer<S> {
-        let inner = recording.with_filter(filter());
+        let inner = recording.with_filter(filter::from_env());
         Layer { inner, has_filter: takes_filters::<S>(), registered: false }
     }
 
@@ -93,7 +94,7 @@ where
     }
 
     /// The filter and what records, where nobody else asks the filter.
-    fn unregistered(&self) -> Option<(&EnvFilter, &Recording)> {
+    fn unregistered(&self) -> Option<(&Chosen, &Recording)> {
         (!self.registered).then(|| (self.inner.filter(), self.inner.inner()))
     }
 }
