@@ -299,8 +299,7 @@ fn spans_of(service: &str, any: bool, info: &SessionInfo) -> Option<Check> {
     })
 }
 
-const ADD_LAYER: &str =
-    "tracing_subscriber::registry().with(pollscope::layer()).with(tracing_subscriber::fmt::layer()\
+const ADD_LAYER: &str = "tracing_subscriber::registry().with(pollscope::layer()).with(tracing_subscriber::fmt::layer()\
      .with_filter(tracing_subscriber::filter::LevelFilter::INFO)).init()";
 
 /// The file that a service runs, or ran.

@@ -24,12 +24,8 @@ pub(super) fn from_env() -> Filter {
         static SAID: Once = Once::new();
         SAID.call_once(|| {
             let wrong = directives(text).find(|one| parse(one).is_err()).unwrap_or(text);
-            let hint = match wrong.contains('[') && !cfg!(feature = "env-filter") {
-                true => "; spans and fields in brackets need pollscope's feature `env-filter`",
-                false => "",
-            };
             say(format_args!(
-                "POLLSCOPE_FILTER has {wrong:?}, which is no directive ({error}){hint}: {DEFAULT:?} is used"
+                "POLLSCOPE_FILTER has {wrong:?}, which is no directive ({error}): {DEFAULT:?} is used"
             ));
         });
         parse(DEFAULT).unwrap_or_default()
@@ -37,13 +33,17 @@ pub(super) fn from_env() -> Filter {
 }
 
 #[cfg(feature = "env-filter")]
-fn parse(text: &str) -> Result<Filter, tracing_subscriber::filter::ParseError> {
-    Filter::try_new(text)
+fn parse(text: &str) -> Result<Filter, String> {
+    Filter::try_new(text).map_err(|error| error.to_string())
 }
 
 #[cfg(not(feature = "env-filter"))]
-fn parse(text: &str) -> Result<Filter, tracing_subscriber::filter::ParseError> {
-    text.parse()
+fn parse(text: &str) -> Result<Filter, String> {
+    if text.contains(['[', '{']) {
+        // It would be taken for a part of the target's name.
+        return Err("spans and fields need pollscope's feature `env-filter`".to_owned());
+    }
+    text.parse().map_err(|error: tracing_subscriber::filter::ParseError| error.to_string())
 }
 
 /// The directives of a filter: what stands between commas that are in no brackets.
