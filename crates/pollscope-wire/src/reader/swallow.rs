@@ -98,7 +98,11 @@ fn rings(files: &mut SessionFiles, told: &mut Swallowed) {
     let mut blocks = 0;
     for slot in 0..files.used(Section::Threads).unwrap_or(0) {
         let Some(thread) = note(told, files.thread(slot)) else { continue };
-        told.threads += (thread.writer != 0) as u64;
+        if thread.writer == 0 {
+            // Taken, and nobody has registered in it yet.
+            continue;
+        }
+        told.threads += 1;
         for (which, place) in RINGS.into_iter().zip(thread.rings) {
             blocks += place.blocks.min(MAX_BLOCKS + 1);
             if blocks > MAX_BLOCKS {
