@@ -4,8 +4,8 @@
 use crate::cli::{AgentArgs, Events};
 use crate::counts::{Counts, Covered, Unshown};
 use crate::journal::open::{self, Open};
-use crate::journal::{Journal, Restored};
-use crate::observe::service_of;
+use crate::journal::{Journal, Left, Restored};
+use crate::observe::{now, service_of};
 use crate::outlet::Outlet;
 use crate::retention::{Dead, Retention};
 use crate::server;
@@ -13,7 +13,7 @@ use crate::settings::Settings;
 use crate::show;
 use crate::throttle::Throttle;
 use anyhow::{Context, Result};
-use pollscope_collect::{Claim, Collector, Notice, Options, Positions, Start, State};
+use pollscope_collect::{Claim, Collector, Notice, Options, Positions, SessionStatus, Start, State};
 use pollscope_export::own::{Own, Step};
 use pollscope_export::pipeline::Leftover;
 use pollscope_export::{Batch, Config, Settled, Signal};
@@ -90,6 +90,8 @@ pub struct Agent {
     exporting: HashSet<SessionId>,
     held: HashMap<SessionId, Option<u32>>,
     retention: Retention,
+    /// When sessions were first seen to be dead by an earlier agent; each until it is found.
+    dead: HashMap<SessionId, UnixNanos>,
     discovered: Option<Instant>,
     slots: Option<Instant>,
     counts: Arc<Counts>,
@@ -152,6 +154,7 @@ impl Agent {
         let (mut spans_out, mut logs_out) = (None, None);
         let mut before = Positions::new();
         let mut open = Open::new();
+        let mut dead = HashMap::new();
         let as_logs = settings.events == Events::Logs;
         let exports = settings.export.is_some() || as_logs && settings.logs.is_some();
         if !arguments.export.no_export {
@@ -166,13 +169,14 @@ impl Agent {
             }
         }
         if exports {
-            let Restored { journal: restored, positions, batches, open: left, damaged } =
+            let Restored { journal: restored, positions, batches, open: left, dead: seen, damaged } =
                 Journal::open(&settings.state)?;
             for path in damaged {
                 show::say(format_args!("the journal's {} is damaged and was left out", path.display()));
             }
             before.clone_from(&positions);
             open = left;
+            dead = seen;
             options.start = Start::Resume(positions);
             let (spans, logs): (Vec<Batch>, Vec<Batch>) =
                 batches.into_iter().partition(|batch| batch.signal == Signal::Traces);
@@ -213,6 +217,7 @@ impl Agent {
             throttle: settings.max_spans_per_second.map(|most| Throttle::new(most.get(), Instant::now())),
             exporting: HashSet::new(),
             held: HashMap::new(),
+            dead,
             retention: Retention::new(settings.keep_dead, settings.keep_dead_bytes),
             discovered: None,
             slots: None,
@@ -270,7 +275,7 @@ impl Agent {
         let mut steps = Steps::begin();
         if self.discovered.is_none_or(|last| at - last >= DISCOVER) {
             self.discovered = Some(at);
-            self.discover(at);
+            self.discover();
             steps.done("discover");
         }
         let round = self.collector.round(&mut |session, fact| {
@@ -317,7 +322,9 @@ impl Agent {
         round.records
     }
 
-    fn discover(&mut self, at: Instant) {
+    fn discover(&mut self) {
+        // One moment for all: of those that are found dead together the oldest began first.
+        let now = now();
         for notice in self.collector.discover() {
             match notice {
                 Notice::Found(id, path) => {
@@ -347,8 +354,11 @@ impl Agent {
                     let sessions = self.collector.sessions();
                     let found = sessions.iter().find(|status| status.id == id);
                     let service = found.map_or("a service", |status| status.info.service());
-                    let (started, bytes) = found.map_or((UnixNanos(0), 0), |of| (of.info.started, of.bytes));
-                    self.retention.died(id, Dead { at, started, bytes });
+                    if let Some(SessionStatus { info, bytes, .. }) = found {
+                        let since = self.dead.remove(&id).unwrap_or(now);
+                        self.unwritten = true;
+                        self.retention.died(id, Dead { since, started: info.started, bytes: *bytes });
+                    }
                     let how = match how {
                         SessionEnd::Closed => "closed",
                         SessionEnd::Panicked => "panicked",
@@ -365,7 +375,7 @@ impl Agent {
         for id in self.held.keys().copied().collect::<Vec<_>>() {
             self.claim(id);
         }
-        for id in self.retention.due(at, |id| self.is_held(id)) {
+        for id in self.retention.due(now, |id| self.is_held(id)) {
             if self.collector.remove(id) {
                 self.gone(id);
             }
@@ -523,7 +533,8 @@ impl Agent {
                 journal.done.insert(id.0);
             }
         }
-        let written = journal.write(&positions, &batches);
+        let gone = gone(&self.model, exporting);
+        let written = journal.write(&positions, &gone, self.retention.since(), &batches);
         self.unwritten = false;
         self.written = Some((Instant::now(), sealed));
         if let Err(error) = written
@@ -551,7 +562,7 @@ impl Agent {
 
     /// Reads what is left, sends it for at most `grace`, and writes the journal.
     pub async fn finish(&mut self, grace: Duration) -> Result<()> {
-        self.discover(Instant::now());
+        self.discover();
         self.turn();
         // Two ends of rounds without reading: what was read leaves the model.
         let now = self.collector.positions();
@@ -587,7 +598,8 @@ impl Agent {
         }
         if let Some(journal) = &mut self.journal {
             let positions = remembered(&self.before, self.collector.positions(), &self.exporting);
-            journal.write(&positions, &left)?;
+            let gone = gone(&self.model, &self.exporting);
+            journal.write(&positions, &gone, self.retention.since(), &left)?;
             journal.write_open(&open::entries(&self.model, self.exporting.iter().copied()))?;
         }
         Ok(())
@@ -636,6 +648,16 @@ fn remembered(before: &Positions, now: Positions, exporting: &HashSet<SessionId>
             (id, at)
         })
         .collect()
+}
+
+/// Spans of the sessions that this agent exports which left before their end.
+fn gone(model: &Model, exporting: &HashSet<SessionId>) -> Left {
+    let of = |id: &SessionId| {
+        let mut spans: Vec<u64> = model.session(*id)?.gone_spans().map(|span| span.0).collect();
+        spans.sort_unstable();
+        (!spans.is_empty()).then_some((*id, spans))
+    };
+    exporting.iter().filter_map(of).collect()
 }
 
 /// Whether all spans of a session have left the model.

@@ -5,7 +5,8 @@
 //! thread that also sends: so no batch leaves before the journal knows it, and span ends before the positions
 //! are in a batch or acknowledged. Open spans are written at the end alone (`open.json`): the pieces that were
 //! read of them stand before the positions. Events that go out as log records are in a batch once all before the
-//! positions was told, as span ends are. After a SIGKILL a span that was open lacks those, and says so.
+//! positions was told, as span ends are. After a SIGKILL a span that was open lacks those, and says so. Which spans left
+//! before their end stands with the positions: no later agent sends them again.
 
 pub mod open;
 
@@ -13,9 +14,12 @@ use anyhow::{Context, Result, bail};
 use open::Open;
 use pollscope_collect::{Positions, SessionPositions};
 use pollscope_export::{Batch, Signal};
+use pollscope_model::event::LocalSpanId;
+use pollscope_model::spans::OpenSpan;
+use pollscope_model::{SessionId, UnixNanos};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +32,12 @@ struct File {
     sessions: Vec<SessionEntry>,
     /// Sessions that are over and were exported to their end.
     done: Vec<String>,
+    /// Spans that left before their end, by session.
+    #[serde(default)]
+    left: Vec<(String, Vec<u64>)>,
+    /// When sessions were first seen to be dead.
+    #[serde(default)]
+    dead: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -47,6 +57,9 @@ pub struct Journal {
     pub done: HashSet<u128>,
     _lock: fs::File,
 }
+
+/// Spans that left before their end, by session.
+pub type Left = BTreeMap<SessionId, Vec<u64>>;
 
 /// Agents that may keep a journal in one place at a time.
 const PLACES: u32 = 64;
@@ -72,6 +85,8 @@ pub struct Restored {
     pub positions: Positions,
     pub batches: Vec<Batch>,
     pub open: Open,
+    /// When sessions were first seen to be dead.
+    pub dead: HashMap<SessionId, UnixNanos>,
     /// Files that could not be understood.
     pub damaged: Vec<PathBuf>,
 }
@@ -110,6 +125,15 @@ impl Journal {
         };
         // They belong to these positions alone.
         let _ = fs::remove_file(path);
+        let mut open = open::spans(entries);
+        for (session, spans) in file.left {
+            if let Some(id) = id(&session) {
+                let gone = spans.into_iter().map(|span| OpenSpan::gone(LocalSpanId(span)));
+                open.entry(SessionId(id)).or_default().extend(gone);
+            }
+        }
+        let dead = file.dead.iter();
+        let dead = dead.filter_map(|(text, at)| Some((SessionId(id(text)?), UnixNanos(*at)))).collect();
         let mut batches = Vec::new();
         for entry in fs::read_dir(&dir)?.flatten() {
             let path = entry.path();
@@ -125,7 +149,7 @@ impl Journal {
             }
         }
         batches.sort_by_key(|batch| batch.id);
-        Ok(Restored { journal, positions, batches, open: open::spans(entries), damaged })
+        Ok(Restored { journal, positions, batches, open, dead, damaged })
     }
 
     fn open_path(&self) -> PathBuf {
@@ -148,8 +172,15 @@ impl Journal {
         self.dir.join(format!("{name}-{id:016x}.otlp"))
     }
 
-    /// Writes what is new among the unacknowledged batches, removes what was settled, then the positions.
-    pub fn write(&mut self, positions: &Positions, batches: &[Batch]) -> Result<()> {
+    /// Writes what is new among the unacknowledged batches, removes what was settled, then the positions, with the
+    /// spans that `left` before their end, and since when sessions are dead.
+    pub fn write(
+        &mut self,
+        positions: &Positions,
+        left: &Left,
+        dead: impl IntoIterator<Item = (SessionId, UnixNanos)>,
+        batches: &[Batch],
+    ) -> Result<()> {
         for batch in batches {
             let key = (batch.signal, batch.id);
             if !self.written.contains(&key) {
@@ -170,7 +201,9 @@ impl Journal {
         sessions.sort_by(|a, b| a.id.cmp(&b.id));
         let mut done: Vec<String> = self.done.iter().map(|id| format!("{id:032x}")).collect();
         done.sort();
-        let bytes = serde_json::to_vec(&File { version: 1, sessions, done })?;
+        let left = left.iter().map(|(id, spans)| (format!("{:032x}", id.0), spans.clone())).collect();
+        let dead = dead.into_iter().map(|(id, at)| (format!("{:032x}", id.0), at.0)).collect();
+        let bytes = serde_json::to_vec(&File { version: 1, sessions, done, left, dead })?;
         replace(&self.dir.join("positions.json"), &bytes)
     }
 
@@ -239,7 +272,9 @@ mod tests {
         };
         let positions = Positions::from([(77, at)]);
         journal.done.insert(99);
-        journal.write(&positions, &[spans(1), spans(2), logs(1), logs(2)]).unwrap();
+        let left = Left::from([(SessionId(77), vec![5, 6])]);
+        let dead = [(SessionId(99), UnixNanos(5))];
+        journal.write(&positions, &left, dead, &[spans(1), spans(2), logs(1), logs(2)]).unwrap();
         journal.settled(Signal::Traces, 1);
         journal.settled(Signal::Logs, 2);
         // Another one meanwhile keeps its own.
@@ -248,6 +283,9 @@ mod tests {
         drop((journal, other));
         let restored = Journal::open(&dir).unwrap();
         assert_eq!(restored.positions, positions);
+        assert_eq!(restored.dead, HashMap::from(dead));
+        let gone = [5, 6].map(|span| OpenSpan::gone(LocalSpanId(span)));
+        assert_eq!(restored.open, Open::from([(SessionId(77), gone.to_vec())]));
         assert_eq!(restored.batches, [logs(1), spans(2)]);
         assert_eq!(restored.journal.done, HashSet::from([99]));
         assert!(restored.damaged.is_empty());
@@ -259,7 +297,7 @@ mod tests {
         let dir = dir("torn");
         let mut journal = Journal::open(&dir).unwrap().journal;
         let batch = Batch { signal: Signal::Traces, id: 1, items: 1, payload: vec![1; 100].into() };
-        journal.write(&Positions::new(), &[batch]).unwrap();
+        journal.write(&Positions::new(), &Left::new(), [], &[batch]).unwrap();
         let path = journal.batch_path(Signal::Traces, 1);
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..60]).unwrap();

@@ -143,6 +143,8 @@ fn followed(files: &SessionFiles) -> Vec<(u64, RingKind, RingPlace, RingReader)>
         .map(|(slot, which, place)| (slot, which, place, RingReader::new(place.blocks.min(1 << 20))))
         .collect()
 }
+/// Words of slots that are copied at a time: little enough to stay in the heap from one reading to the next.
+const PIECE_WORDS: usize = 1 << 11;
 const CLASSES: [Class; 3] = [Class::Polls, Class::SpanEnds, Class::Others];
 
 impl Followed {
@@ -462,25 +464,34 @@ impl Followed {
         Ok(())
     }
 
-    /// Copies a chunk with the sequences before and after: entries whose sequence stood still are whole.
+    /// Copies a chunk's entries in use with the sequences before and after: those whose sequence stood still are whole.
     fn chunk(&mut self, place: &ChunkPlace, seq: usize) -> io::Result<Vec<(bool, Vec<u64>)>> {
         let stride = place.stride as usize / 8;
-        let mut copies = [Vec::new(), Vec::new(), Vec::new()];
-        for copy in &mut copies {
-            *copy = vec![0; stride * place.count as usize];
-            self.files.slots(place, 0, copy)?;
-            fence(Ordering::Acquire);
-        }
-        let [before, data, after] = copies;
+        let step = (PIECE_WORDS / stride).max(1);
+        let mut copies = [(); 3].map(|()| vec![0; stride * step.min(place.count as usize)]);
         let mut entries = Vec::new();
-        for (i, entry) in data.chunks_exact(stride).enumerate().filter(|(_, entry)| entry[1] != 0) {
-            let at = i * stride + seq;
-            let mut entry = entry.to_vec();
-            let mut whole = before[at] == after[at] && before[at] & 1 == 0;
-            if !whole && self.state == State::Live {
-                whole = self.whole_entry(place, i as u32, seq, &mut entry)?;
+        for first in (0..place.count).step_by(step) {
+            let words = stride * step.min((place.count - first) as usize);
+            let [before, data, after] = &mut copies;
+            let (before, data, after) = (&mut before[..words], &mut data[..words], &mut after[..words]);
+            self.files.slots(place, first, before)?;
+            // Most stand empty most of the time. One that is taken from now on is told of the next time.
+            if before.chunks_exact(stride).all(|entry| entry[1] == 0) {
+                continue;
             }
-            entries.push((whole, entry));
+            for copy in [&mut *data, &mut *after] {
+                fence(Ordering::Acquire);
+                self.files.slots(place, first, copy)?;
+            }
+            for (i, entry) in data.chunks_exact(stride).enumerate().filter(|(_, entry)| entry[1] != 0) {
+                let at = i * stride + seq;
+                let mut entry = entry.to_vec();
+                let mut whole = before[at] == after[at] && before[at] & 1 == 0;
+                if !whole && self.state == State::Live {
+                    whole = self.whole_entry(place, first + i as u32, seq, &mut entry)?;
+                }
+                entries.push((whole, entry));
+            }
         }
         Ok(entries)
     }
@@ -683,29 +694,37 @@ impl Followed {
         Ok(match life(self.files.dir(), self.header.pid, self.header.process_start)? {
             Life::Live => State::Live,
             Life::Dead => State::Over(SessionEnd::Died),
-            Life::Silent if is_mapped(&self.files, self.header.pid) => State::Live,
-            Life::Silent => {
-                let now = sys::monotonic();
-                let words = thread_words(&self.files);
-                let heads = words
-                    .iter()
-                    .flat_map(|(_, w)| w)
-                    .fold(self.read.iter().sum(), |sum: u64, word| ids::mix(sum ^ word));
-                if heads != self.moved.0 {
-                    self.moved = (heads, now);
-                }
-                if now - self.moved.1 > STILL_NS { State::Over(SessionEnd::Died) } else { State::Live }
-            }
+            Life::Silent => match is_mapped(&self.files, self.header.pid) {
+                Some(true) => State::Live,
+                // It runs something else now, or this is a copy.
+                Some(false) => State::Over(SessionEnd::Died),
+                None => self.moves(),
+            },
         })
+    }
+
+    /// Whether anything has moved in it lately: all that can be told where nothing is said of its process.
+    fn moves(&mut self) -> State {
+        let now = sys::monotonic();
+        let words = thread_words(&self.files);
+        let heads = words
+            .iter()
+            .flat_map(|(_, w)| w)
+            .fold(self.read.iter().sum(), |sum: u64, word| ids::mix(sum ^ word));
+        if heads != self.moved.0 {
+            self.moved = (heads, now);
+        }
+        if now - self.moved.1 > STILL_NS { State::Over(SessionEnd::Died) } else { State::Live }
     }
 
     /// When it ended: as it says itself, else at the last thing that was read of it.
     pub fn end_time(&mut self) -> UnixNanos {
-        match self.header.end_tick {
-            // A tick from the future is nonsense, not an end.
-            0 => self.line.newest().min(UnixNanos(sys::realtime())),
+        let at = match self.header.end_tick {
+            0 => self.line.newest(),
             tick => self.line.time(tick),
-        }
+        };
+        // A tick from the future is nonsense, not an end.
+        at.min(UnixNanos(sys::realtime()))
     }
 }
 

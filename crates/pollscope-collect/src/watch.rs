@@ -76,12 +76,13 @@ pub(crate) fn thread_words(files: &SessionFiles) -> Vec<(bool, [u64; words::WORD
     whole.zip(data).collect()
 }
 
-/// Whether the process still maps this session's `control`: it lives, though its lock was dropped.
-pub(crate) fn is_mapped(files: &SessionFiles, pid: u32) -> bool {
-    let Ok(inode) = files.control().metadata().map(|meta| sys::inode(&meta)) else { return false };
-    let Ok(maps) = std::fs::read_to_string(format!("/proc/{pid}/maps")) else { return false };
-    maps.lines().any(|line| {
+/// Whether the process still maps this session's `control`: it lives, though its lock was dropped. `None`: we may not
+/// know.
+pub(crate) fn is_mapped(files: &SessionFiles, pid: u32) -> Option<bool> {
+    let inode = sys::inode(&files.control().metadata().ok()?);
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    Some(maps.lines().any(|line| {
         let mut fields = line.split_ascii_whitespace().skip(4);
         fields.next().and_then(|field| field.parse().ok()) == Some(inode) && line.ends_with("/control")
-    })
+    }))
 }

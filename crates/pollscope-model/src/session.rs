@@ -373,6 +373,11 @@ impl Session {
         self.spans.open()
     }
 
+    /// Spans that left before their end, which may still come, in no order.
+    pub fn gone_spans(&self) -> impl Iterator<Item = LocalSpanId> {
+        self.spans.gone()
+    }
+
     /// One span that has not left.
     pub fn open_span(&self, span: LocalSpanId) -> Option<&OpenSpan> {
         self.spans.get(span)

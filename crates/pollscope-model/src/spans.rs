@@ -5,228 +5,29 @@
 //! had a whole pass to come in; without ids it waits longer, then it is dropped and counted. When its session
 //! has died it leaves as unfinished.
 
+mod counters;
+mod detached;
+mod finish;
+mod journal;
+mod open;
+
+pub use counters::SpanCounters;
+pub use open::{LinkTo, OpenSpan, TimedAttribute};
+
 use crate::event::{
-    Attribute, Callsite, LocalSpanId, SessionEnd, SessionId, SpanEnd, SpanId, SpanIds, SpanOpen, SpanSource,
-    SpanState, Status, TaskId, TaskTotals, ThreadId, TraceId, Value,
+    Attribute, LocalSpanId, SessionEnd, SessionId, SpanEnd, SpanIds, SpanOpen, SpanSource, SpanState, TaskId,
+    TaskTotals, ThreadId, TraceId,
 };
 use crate::held::{Held, Leaving};
 use crate::limits::Limits;
 use crate::span::{FinishedSpan, Log, SpanEvent};
-use crate::special::{self, Special};
-use crate::time::{Nanos, UnixNanos};
+use crate::time::UnixNanos;
+use finish::Over;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 /// For so many rounds a span that has left is known as such: what comes later than this is none of its pieces.
 const ROUNDS_KNOWN: usize = 4;
-
-/// A task that goes on for so long after its local root leaves without its end.
-const DETACHED_AFTER: Nanos = Nanos(1_000_000_000);
-/// Spans between a task and its root that are looked at.
-const DEEPEST: usize = 64;
-
-/// Why a span leaves without an end.
-#[derive(Clone, Copy, Debug)]
-enum Over {
-    /// Nobody comes back to it, but a clone holds it open, for so long by now.
-    Held(SpanState, Nanos),
-    /// Its session is over.
-    Session(SessionEnd),
-    /// Its local root is over, and it goes on.
-    Root,
-}
-
-/// What could not be shown, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SpanCounters {
-    /// Spans that left, unfinished ones included.
-    pub released: u64,
-    /// Spans that ended and never got ids.
-    pub no_ids: u64,
-    /// Pieces of spans that nobody opened or ended.
-    pub orphans: u64,
-    /// Pieces that came after their span had left.
-    pub late: u64,
-    /// Attributes beyond the limit.
-    pub dropped_attributes: u64,
-    /// Events beyond the limit.
-    pub dropped_events: u64,
-    /// Links beyond the limit.
-    pub dropped_links: u64,
-    /// Links to spans of this session whose ids are not known (any more).
-    pub unresolved_links: u64,
-    /// Events outside any span.
-    pub outside: u64,
-    /// Pieces refused because too many spans were open.
-    pub refused: u64,
-    /// Spans given up because too many were open and nothing tells whether they still are.
-    pub evicted: u64,
-    /// Spans that are over although their end was never read: it was lost.
-    pub lost_ends: u64,
-    /// Spans that left incomplete: some of their attributes were lost.
-    pub incomplete: u64,
-    /// Events that did not leave by themselves: too many waited for their ids.
-    pub refused_logs: u64,
-}
-
-impl SpanCounters {
-    /// Adds another session's.
-    pub(crate) fn add(&mut self, other: &SpanCounters) {
-        let SpanCounters {
-            released,
-            no_ids,
-            orphans,
-            late,
-            dropped_attributes,
-            dropped_events,
-            dropped_links,
-            unresolved_links,
-            outside,
-            refused,
-            evicted,
-            lost_ends,
-            incomplete,
-            refused_logs,
-        } = *other;
-        self.released += released;
-        self.no_ids += no_ids;
-        self.orphans += orphans;
-        self.late += late;
-        self.dropped_attributes += dropped_attributes;
-        self.dropped_events += dropped_events;
-        self.dropped_links += dropped_links;
-        self.unresolved_links += unresolved_links;
-        self.outside += outside;
-        self.refused += refused;
-        self.evicted += evicted;
-        self.lost_ends += lost_ends;
-        self.incomplete += incomplete;
-        self.refused_logs += refused_logs;
-    }
-}
-
-/// An attribute and when its key was first and last recorded.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TimedAttribute {
-    /// When the key came first: attributes are shown in this order.
-    pub first: UnixNanos,
-    /// When this value was recorded.
-    pub last: UnixNanos,
-    /// The newest value.
-    pub attribute: Attribute,
-}
-
-/// Where a link leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum LinkTo {
-    /// A span of the same session, by its local id.
-    Local(LocalSpanId),
-    /// A span by its OpenTelemetry ids.
-    Remote(TraceId, SpanId),
-}
-
-/// Everything known of a span that has not left: plain data, for a journal.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OpenSpan {
-    /// Which.
-    pub span: LocalSpanId,
-    /// Its open, if it was read.
-    pub open: Option<SpanOpen>,
-    /// Ids that came by themselves.
-    pub ids: Option<SpanIds>,
-    /// Attributes.
-    pub attributes: Vec<TimedAttribute>,
-    /// How many attribute records were seen, replaced ones included.
-    pub seen_attributes: u32,
-    /// Attributes dropped here, beyond the limit.
-    pub dropped_attributes: u32,
-    /// Events.
-    pub events: Vec<SpanEvent>,
-    /// Events dropped here, beyond the limit.
-    pub dropped_events: u32,
-    /// Links.
-    pub links: Vec<LinkTo>,
-    /// Links dropped here, beyond the limit.
-    pub dropped_links: u32,
-    /// The thread of the job that it is.
-    pub thread: Option<ThreadId>,
-    /// Its end, if it was read.
-    pub end: Option<SpanEnd>,
-    /// It has left before its end: what comes of it is no news.
-    pub left: bool,
-}
-
-impl OpenSpan {
-    fn new(span: LocalSpanId) -> OpenSpan {
-        OpenSpan {
-            span,
-            open: None,
-            ids: None,
-            attributes: Vec::new(),
-            seen_attributes: 0,
-            dropped_attributes: 0,
-            events: Vec::new(),
-            dropped_events: 0,
-            links: Vec::new(),
-            dropped_links: 0,
-            thread: None,
-            end: None,
-            left: false,
-        }
-    }
-
-    /// Its open, from wherever it is known.
-    pub fn opened(&self) -> Option<&SpanOpen> {
-        self.end.as_ref().map(|end| &end.open).or(self.open.as_ref())
-    }
-
-    /// Its ids: those that came by themselves are the newest.
-    pub fn known_ids(&self) -> Option<SpanIds> {
-        let end = self.end.as_ref().and_then(|end| end.open.ids);
-        self.ids.or(end).or(self.open.as_ref().and_then(|open| open.ids))
-    }
-
-    /// Whether nothing but pieces of it were seen.
-    fn headless(&self) -> bool {
-        self.open.is_none() && self.end.is_none()
-    }
-
-    /// Bytes of its attributes and events, about.
-    fn bytes(&self) -> usize {
-        let attributes: usize = self.attributes.iter().map(|timed| bytes_of(&timed.attribute)).sum();
-        let events = self.events.iter().flat_map(|event| &event.attributes).map(bytes_of).sum::<usize>();
-        attributes + events + self.events.len() * size_of::<SpanEvent>()
-    }
-
-    /// `most` does not bound what says something about the span instead of being an attribute.
-    fn attribute(&mut self, at: UnixNanos, attribute: Attribute, most: usize) {
-        self.seen_attributes = self.seen_attributes.saturating_add(1);
-        if let Some(known) = self.attributes.iter_mut().find(|known| known.attribute.key == attribute.key) {
-            known.first = known.first.min(at);
-            if at >= known.last {
-                known.last = at;
-                known.attribute = attribute;
-            }
-            return;
-        }
-        self.attributes.push(TimedAttribute { first: at, last: at, attribute });
-        let counted = |n: &usize| !special::is_special(&self.attributes[*n].attribute.key);
-        if self.attributes.len() > most && (0..self.attributes.len()).filter(counted).count() > most {
-            // The latest goes, whichever way they came in.
-            let latest = (0..self.attributes.len()).filter(counted).max_by_key(|n| self.attributes[*n].first);
-            self.attributes.remove(latest.unwrap_or(0));
-            self.dropped_attributes = self.dropped_attributes.saturating_add(1);
-        }
-    }
-}
-
-fn bytes_of(attribute: &Attribute) -> usize {
-    let text = match &attribute.value {
-        Value::Str(text) => text.len(),
-        _ => 0,
-    };
-    size_of::<TimedAttribute>() + text
-}
 
 /// What a span that leaves needs to know from elsewhere.
 pub(crate) struct Surroundings<'a> {
@@ -480,6 +281,10 @@ impl Spans {
         let id = end.open.span;
         // An end alone is a whole span, and it leaves soon: it is never refused for want of room.
         let full = self.open.len() >= self.limits.open_spans && !self.open.contains_key(&id);
+        if self.detached.remove(&id) {
+            self.left[0].insert(id);
+            return;
+        }
         let late = || self.left.iter().any(|left| left.contains(&id));
         let span = match full && !late() {
             true => Some(self.open.entry(id).or_insert_with(|| OpenSpan::new(id))),
@@ -509,8 +314,8 @@ impl Spans {
         round: u64,
     ) {
         self.slotless = slotless;
-        // The end of one that is gone may still be on its way.
-        let gone = self.detached.extract_if(|id| !found.contains(id));
+        // The end of one that is gone may still be on its way; of one without a slot nothing else tells that it is.
+        let gone = self.detached.extract_if(|id| id.0 & slotless != slotless && !found.contains(id));
         self.left[0].extend(gone);
         self.find_detached(began);
         self.leaving.extend(self.held.leaving(began, runs, &self.open));
@@ -523,54 +328,6 @@ impl Spans {
                 self.missing.remove(id);
             }
         }
-    }
-
-    /// Finds the tasks that go on although their local root ended a while ago.
-    fn find_detached(&mut self, now: UnixNanos) {
-        while let Some((ended, trace, root)) = self.roots.front().copied() {
-            if now.since(ended) < DETACHED_AFTER {
-                return;
-            }
-            self.roots.pop_front();
-            for id in self.tasks.get(&trace).into_iter().flatten() {
-                let on = self.open.get(id).is_some_and(|span| span.end.is_none());
-                if on && self.is_below(*id, root) {
-                    self.detaching.push((*id, ended));
-                }
-            }
-        }
-    }
-
-    /// Whether a span is below a root of its trace, as far as the spans between are still known.
-    fn is_below(&self, span: LocalSpanId, root: LocalSpanId) -> bool {
-        let mut at = span;
-        for _ in 0..DEEPEST {
-            let Some(open) = self.open.get(&at).and_then(OpenSpan::opened) else { return true };
-            match open.parent {
-                Some(parent) if parent == root => return true,
-                Some(parent) => at = parent,
-                // Another root of this process.
-                None => return false,
-            }
-        }
-        false
-    }
-
-    /// Gives out the tasks that go on, as far as they have come.
-    fn release_detached(&mut self, around: &Surroundings<'_>) -> Vec<FinishedSpan> {
-        let mut finished = Vec::new();
-        for (id, at) in std::mem::take(&mut self.detaching) {
-            let on = self.open.get(&id).is_some_and(|span| span.end.is_none());
-            if on && let Some(span) = self.take(id) {
-                if let Some(ids) = span.known_ids() {
-                    self.remember(id, ids);
-                }
-                self.detached.insert(id);
-                finished.extend(self.finish(span, Some((Over::Root, at)), around));
-            }
-        }
-        self.counters.released += finished.len() as u64;
-        finished
     }
 
     /// Gives up waiting for the ends of spans that are over.
@@ -587,18 +344,6 @@ impl Spans {
         }
     }
 
-    /// Spans that have not left, and those that left before their end, by local id.
-    pub(crate) fn open(&self) -> Vec<OpenSpan> {
-        let left = self.detached.iter().map(|span| OpenSpan { left: true, ..OpenSpan::new(*span) });
-        let mut open: Vec<OpenSpan> = self.open.values().cloned().chain(left).collect();
-        open.sort_by_key(|span| span.span);
-        for span in &mut open {
-            span.attributes.sort_by_key(|timed| timed.first);
-            span.links.sort_unstable();
-        }
-        open
-    }
-
     pub(crate) fn get(&self, span: LocalSpanId) -> Option<&OpenSpan> {
         self.open.get(&span)
     }
@@ -612,47 +357,6 @@ impl Spans {
         let missing =
             self.missing.keys().filter(|id| self.open.get(id).is_some_and(|span| span.end.is_none()));
         self.open.len() - self.ending.len() - missing.count()
-    }
-
-    /// Puts a span back as [`Spans::open`] gave it.
-    pub(crate) fn restore(&mut self, saved: OpenSpan, round: u64) {
-        if saved.left {
-            self.take(saved.span);
-            self.detached.insert(saved.span);
-            return;
-        }
-        let most = self.limits.attributes;
-        let Some(span) = self.piece(saved.span, round) else { return };
-        let bytes = span.bytes();
-        let fresh = span.end.is_none() && saved.end.is_some();
-        span.open = span.open.take().or(saved.open);
-        span.ids = span.ids.or(saved.ids);
-        span.thread = span.thread.or(saved.thread);
-        span.end = span.end.take().or(saved.end);
-        let seen = span.seen_attributes.saturating_add(saved.seen_attributes);
-        span.dropped_attributes = span.dropped_attributes.saturating_add(saved.dropped_attributes);
-        for TimedAttribute { first, last, attribute } in saved.attributes {
-            span.attribute(last, attribute.clone(), most);
-            if let Some(known) = span.attributes.iter_mut().find(|known| known.attribute.key == attribute.key)
-            {
-                known.first = known.first.min(first);
-            }
-        }
-        span.seen_attributes = seen;
-        span.events.extend(saved.events);
-        span.events.sort_by_key(|event| event.at);
-        span.dropped_events = span.dropped_events.saturating_add(saved.dropped_events);
-        span.dropped_links = span.dropped_links.saturating_add(saved.dropped_links);
-        for link in saved.links {
-            if !span.links.contains(&link) {
-                span.links.push(link);
-            }
-        }
-        let grown = span.bytes();
-        self.bytes = (self.bytes + grown).saturating_sub(bytes);
-        if fresh {
-            self.ending.push((round, saved.span));
-        }
     }
 
     /// Ends a round: gives out the spans that are ready, in order of their ends.
@@ -676,7 +380,9 @@ impl Spans {
         let mut finished = self.release(&ready, None, around);
         finished.extend(self.release_detached(around));
         for Leaving { span, state, end, held } in std::mem::take(&mut self.leaving) {
-            if self.open.get(&span).is_some_and(|open| open.end.is_none() && open.known_ids().is_some()) {
+            let on =
+                self.open.get(&span).is_some_and(|open| open.end.is_none() && open.known_ids().is_some());
+            if on && self.detached.len() < self.limits.open_spans {
                 self.detached.insert(span);
                 finished.extend(self.release(&[span], Some((Over::Held(state, held), end)), around));
             }
@@ -787,168 +493,5 @@ impl Spans {
 
     fn ids_of(&self, span: LocalSpanId) -> Option<SpanIds> {
         self.open.get(&span).and_then(OpenSpan::known_ids).or_else(|| self.remembered.get(&span).copied())
-    }
-
-    fn links(&mut self, links: &[LinkTo]) -> Vec<(TraceId, SpanId)> {
-        let mut resolved = Vec::with_capacity(links.len());
-        for link in links {
-            match *link {
-                LinkTo::Remote(trace, span) => resolved.push((trace, span)),
-                LinkTo::Local(local) => match self.ids_of(local) {
-                    Some(ids) => resolved.push((ids.trace, ids.span)),
-                    None => self.counters.unresolved_links += 1,
-                },
-            }
-        }
-        resolved.sort_unstable();
-        resolved.dedup();
-        resolved
-    }
-
-    fn finish(
-        &mut self,
-        span: OpenSpan,
-        over: Option<(Over, UnixNanos)>,
-        around: &Surroundings<'_>,
-    ) -> Option<FinishedSpan> {
-        let mut ids = span.known_ids()?;
-        let open = span.opened()?.clone();
-        if ids.parent.is_none()
-            && let Some(parent) = open.parent.and_then(|parent| self.ids_of(parent))
-            && parent.trace == ids.trace
-        {
-            ids.parent = Some(parent.span);
-        }
-        let times = Times::of(&span, &open, over, around);
-        let mut attributes = span.attributes;
-        attributes.sort_by_key(|timed| timed.first);
-        let (special, attributes) = Special::take(attributes.into_iter().map(|timed| timed.attribute));
-        let end = span.end.as_ref();
-        let detached = matches!(over, Some((Over::Root, _)));
-        let held = match over {
-            Some((Over::Held(state, held), _)) => Some((held, state.task)),
-            _ => None,
-        };
-        let goes_on = detached || held.is_some();
-        let said = end.map_or(if goes_on { Status::Unset } else { Status::Error }, |end| end.status);
-        let (status, mut status_message) = special.status(said, &span.events);
-        let unfinished = end.is_none() && !goes_on;
-        if unfinished {
-            status_message = Some(
-                match over {
-                    Some((Over::Session(SessionEnd::Died), _)) => "process died while this span was open",
-                    Some((Over::Session(SessionEnd::Panicked), _)) => {
-                        "process panicked while this span was open"
-                    }
-                    _ => "process ended while this span was open",
-                }
-                .into(),
-            );
-        }
-        let incomplete = end.is_some_and(|end| span.seen_attributes < end.attributes);
-        self.counters.incomplete += u64::from(incomplete);
-        Some(FinishedSpan {
-            session: around.session,
-            ids,
-            name: special.name.clone().unwrap_or_else(|| open.callsite.name.clone()),
-            kind: special.kind(open.source),
-            source: open.source,
-            start: open.opened,
-            end: times.end,
-            status: if unfinished { Status::Error } else { status },
-            status_message,
-            busy: times.busy,
-            scheduled: times.scheduled,
-            idle: times.idle,
-            polls: times.polls,
-            estimated: times.estimated,
-            task: held.map_or(open.task, |(_, task)| task),
-            held: held
-                .map(|(held, _)| held)
-                .or(end.map(|end| end.closed.since(end.ended)))
-                .unwrap_or(Nanos(0)),
-            cancelled: end.is_some_and(|end| end.cancelled),
-            detached: detached || end.is_some_and(|end| end.detached),
-            unfinished,
-            incomplete,
-            thread: span.thread.and_then(around.thread).unwrap_or((0, "".into())),
-            attributes,
-            dropped_attributes: end
-                .map_or(0, |end| end.dropped_attributes)
-                .saturating_add(span.dropped_attributes),
-            dropped_events: end.map_or(0, |end| end.dropped_events).saturating_add(span.dropped_events),
-            dropped_links: end.map_or(0, |end| end.dropped_links).saturating_add(span.dropped_links),
-            events: span.events,
-            links: self.links(&span.links),
-            callsite: Arc::<Callsite>::clone(&open.callsite),
-        })
-    }
-}
-
-/// How a span's time was spent. An unfinished one has no sums but where it is a task; then nothing is claimed.
-struct Times {
-    end: UnixNanos,
-    busy: Nanos,
-    scheduled: Nanos,
-    idle: Nanos,
-    polls: u64,
-    estimated: bool,
-}
-
-impl Times {
-    fn of(
-        span: &OpenSpan,
-        open: &SpanOpen,
-        over: Option<(Over, UnixNanos)>,
-        around: &Surroundings<'_>,
-    ) -> Times {
-        if let Some(end) = &span.end {
-            let duration = end.ended.since(open.opened);
-            // Concurrent entries may sum to more than the duration; each share is what is left for it.
-            let scheduled = end.scheduled.min(duration - end.busy);
-            return Times {
-                end: end.ended.max(open.opened),
-                busy: end.busy,
-                scheduled,
-                idle: duration - end.busy - scheduled,
-                polls: end.polls,
-                estimated: end.estimated || scheduled != end.scheduled,
-            };
-        }
-        let end = over.map_or(open.opened, |(_, at)| at).max(open.opened);
-        if let Some((Over::Held(state, _), _)) = over {
-            let duration = end.since(open.opened);
-            let busy = state.busy.min(duration);
-            let scheduled = state.scheduled.min(duration - busy);
-            // Entered since then, by who holds it.
-            let estimated =
-                state.last_exit != Some(end) || (busy, scheduled) != (state.busy, state.scheduled);
-            return Times {
-                end,
-                busy,
-                scheduled,
-                idle: duration - busy - scheduled,
-                polls: state.polls,
-                estimated,
-            };
-        }
-        let task = (open.source == SpanSource::Task).then(|| (around.task)(span.span)).flatten();
-        let totals = task.unwrap_or_default();
-        if let Some((Over::Root, _)) = over {
-            // What it did since then is not told: each share is what is left for it.
-            let duration = end.since(open.opened);
-            let busy = totals.busy.min(duration);
-            let scheduled = totals.scheduled.min(duration - busy);
-            let (idle, polls) = (duration - busy - scheduled, totals.polls);
-            return Times { end, busy, scheduled, idle, polls, estimated: true };
-        }
-        Times {
-            end,
-            busy: totals.busy,
-            scheduled: totals.scheduled,
-            idle: totals.idle,
-            polls: totals.polls,
-            estimated: true,
-        }
     }
 }

@@ -152,15 +152,10 @@ impl Threads {
         }
     }
 
-    /// What a thread polls now. One that polls nothing is not worth an entry: it may have ended and been forgotten.
+    /// What a thread polls now. One that is not known may have ended and been forgotten.
     pub(crate) fn polls(&mut self, id: ThreadId, polling: Option<(TaskId, UnixNanos)>) {
-        match polling {
-            Some(_) => self.entry(id).polling = polling,
-            None => {
-                if let Some(thread) = self.all.get_mut(&id) {
-                    thread.polling = None;
-                }
-            }
+        if let Some(thread) = self.all.get_mut(&id) {
+            thread.polling = polling.filter(|_| thread.ended.is_none());
         }
     }
 

@@ -4,7 +4,7 @@ mod facts;
 
 use facts::*;
 use pollscope_model::event::*;
-use pollscope_model::{Model, Nanos};
+use pollscope_model::{Limits, Model, Nanos};
 
 const SECOND: u64 = 1_000;
 
@@ -87,4 +87,33 @@ fn a_task_of_another_root_of_that_trace_stays() {
     read(&mut model, 200 + SECOND, &[2, 5, 6]);
     let left: Vec<SpanId> = model.take_finished(9).iter().map(|span| span.ids.span).collect();
     assert_eq!(left, [SpanId(0x101), SpanId(0x102)]);
+}
+
+#[test]
+fn one_without_a_slot_leaves_only_once_too() {
+    let mut model = gone_on();
+    let id = 1 << 60 | 7;
+    apply(&mut model, [open_task(id, 1, 10)]);
+    read(&mut model, 200 + SECOND, &[2]);
+    let left = model.take_finished(9);
+    assert!(left.iter().any(|span| span.detached && span.ids.span == SpanId(0x100 + id)), "{left:?}");
+    // No reading of the slots shows it, and its end comes much later.
+    (3..20).for_each(|second| read(&mut model, second * SECOND, &[2]));
+    apply(&mut model, [ended(id, Some(1), 10, 20_000)]);
+    (0..60).for_each(|_| model.end_round());
+    assert!(model.take_finished(9).is_empty());
+}
+
+#[test]
+fn one_that_left_does_so_only_once_where_too_many_are_open() {
+    let mut model = with(Limits { open_spans: 2, ..Limits::default() });
+    let root = SpanOpen { ids: Some(ids(1, None)), ..open(1, None, 0) };
+    apply(&mut model, [Event::SpanOpened(root), open_task(2, 1, 10), ended(1, None, 0, 100)]);
+    (0..2).for_each(|_| model.end_round());
+    read(&mut model, 200 + SECOND, &[2]);
+    assert_eq!(model.take_finished(9).len(), 2);
+    let more = |span| Event::SpanOpened(SpanOpen { ids: Some(ids(span, None)), ..open(span, None, 300) });
+    apply(&mut model, [more(5), more(6), ended(2, Some(1), 10, 7_000)]);
+    (0..2).for_each(|_| model.end_round());
+    assert!(model.take_finished(9).is_empty());
 }

@@ -28,8 +28,6 @@ pub struct Entry {
     links: Vec<(String, u64)>,
     dropped: [u32; 3],
     thread: Option<u64>,
-    #[serde(default)]
-    left: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -146,7 +144,6 @@ impl Entry {
             links: links.collect(),
             dropped: [span.dropped_attributes, span.dropped_events, span.dropped_links],
             thread: span.thread.map(|thread| thread.0),
-            left: span.left,
         }
     }
 
@@ -186,7 +183,7 @@ impl Entry {
             dropped_links,
             thread: self.thread.map(ThreadId),
             end: None,
-            left: self.left,
+            left: false,
         };
         Some((SessionId(number(&self.session)?), span))
     }
@@ -199,7 +196,7 @@ pub fn entries(model: &Model, sessions: impl IntoIterator<Item = SessionId>) -> 
         let spans = model.open_spans(id);
         let worth = |span: &&OpenSpan| {
             let pieces = span.seen_attributes > 0 || !span.events.is_empty() || !span.links.is_empty();
-            span.left || span.end.is_none() && (pieces || span.ids.is_some() || span.thread.is_some())
+            !span.left && span.end.is_none() && (pieces || span.ids.is_some() || span.thread.is_some())
         };
         all.extend(spans.iter().filter(worth).map(|span| Entry::of(id, span)));
     }
@@ -218,8 +215,8 @@ pub fn spans(entries: Vec<Entry>) -> Open {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pollscope_model::event::{SessionInfo, SpanOpen, SpanSource, SpanState, TaskId};
-    use pollscope_model::{Event, Nanos};
+    use pollscope_model::Event;
+    use pollscope_model::event::{SessionInfo, SpanOpen, SpanSource};
 
     fn attribute(key: &str, value: Value) -> Attribute {
         Attribute { key: key.into(), value, cut: Some(9) }
@@ -268,50 +265,6 @@ mod tests {
         let text = serde_json::to_vec(&entries(&model, [id])).unwrap();
         let open = spans(serde_json::from_slice(&text).unwrap());
         assert_eq!(open, Open::from([(id, saved)]));
-    }
-
-    #[test]
-    fn one_that_left_before_its_end_is_known_to_have_left() {
-        let (id, span) = (SessionId(7), LocalSpanId(1));
-        let mut saved = Model::default();
-        saved.apply(id, Event::SessionBegan(SessionInfo::default()));
-        let ids = SpanIds {
-            trace: TraceId(1),
-            span: SpanId(3),
-            parent: None,
-            parent_remote: false,
-            sampled: true,
-            foreign: false,
-        };
-        let open = SpanOpen {
-            span,
-            parent: None,
-            callsite: Arc::default(),
-            task: None,
-            source: SpanSource::Code,
-            opened: UnixNanos(1),
-            ids: Some(ids),
-        };
-        let state = SpanState {
-            task: Some(TaskId(9)),
-            under_way: false,
-            foreign: false,
-            last_exit: Some(UnixNanos(5)),
-            busy: Nanos(1),
-            scheduled: Nanos(0),
-            polls: 1,
-        };
-        for second in 1..=2 {
-            saved.apply(id, Event::SpanOpened(open.clone()));
-            saved.apply(id, Event::SpanState(span, state));
-            let began = UnixNanos(second * 1_000_000_000);
-            saved.apply(id, Event::Alive { began, tasks: Vec::new(), spans: vec![span], slotless: 1 << 60 });
-            saved.end_round();
-        }
-        assert_eq!(saved.take_finished(9).len(), 1, "its task is over");
-        let text = serde_json::to_vec(&entries(&saved, [id])).unwrap();
-        let known = spans(serde_json::from_slice(&text).unwrap());
-        assert_eq!(known[&id].iter().map(|of| (of.span, of.left)).collect::<Vec<_>>(), [(span, true)]);
     }
 
     #[test]

@@ -350,6 +350,40 @@ fn what_is_not_sampled_is_shown_here_and_not_exported() {
     assert_eq!(ask(&place, &["traces", "--json"]).json()["traces"].as_array().unwrap().len(), 2);
 }
 
+/// It stands in its slot still, and what the second agent finds there is what the first one found.
+#[test]
+fn a_span_that_is_held_open_is_exported_once_over_a_kill_of_the_agent() {
+    let place = Place::new();
+    let (endpoint, seen) = backend();
+    let flags = ["--endpoint", &endpoint, "--protocol", "http/protobuf"];
+    let connections = || {
+        let seen = seen.lock().unwrap();
+        let decoded = seen.iter().map(|(_, body)| ExportTraceServiceRequest::decode(&**body).unwrap());
+        let scopes = decoded.flat_map(|of| of.resource_spans).flat_map(|of| of.scope_spans);
+        let spans = scopes.flat_map(|of| of.spans).filter(|span| span.name == "connection");
+        spans.map(|span| span.span_id).collect::<Vec<_>>()
+    };
+    let _first = service(&place, "holding");
+    let agent = Agent::start(&place, &flags);
+    wait_for("the span", || (connections().len() == 1).then_some(()));
+    let in_flight = || {
+        let files = std::fs::read_dir(place.path().join("state")).unwrap();
+        files.flatten().any(|file| file.path().extension().is_some_and(|ending| ending == "otlp"))
+    };
+    wait_for("its acknowledgement", || (!in_flight()).then_some(()));
+    drop(agent);
+    let agent = Agent::start(&place, &flags);
+    let live = || agent.metric("pollscope_agent_sessions{state=\"live\"}");
+    wait_for("the session", || (live() == Some(1)).then_some(()));
+    // That of another service leaves as soon as the first one's could leave again.
+    let _second = service(&place, "holding");
+    wait_for("the other's span", || (connections().len() > 1).then_some(()));
+    assert_eq!(agent.end(), Some(0));
+    let all = connections();
+    assert_eq!(all.len(), BTreeSet::from_iter(&all).len(), "{all:02x?}");
+    assert_eq!(all.len(), 2, "{all:02x?}");
+}
+
 /// Tasks recorded of tasks alive, also under a name that would spoil the page.
 #[test]
 fn coverage_is_a_metric_by_service_and_runtime() {
@@ -399,6 +433,25 @@ fn dead_sessions_beyond_their_room_go_oldest_first_and_the_newest_stays() {
     let seen = rounds();
     wait_for("a few rounds", || (rounds() > seen + 3).then_some(()));
     assert_eq!(place.sessions(), dead);
+}
+
+/// Its hour does not begin anew with each agent.
+#[test]
+fn since_when_a_session_is_dead_is_known_to_the_next_agent() {
+    let place = Place::new();
+    three_dead(&place);
+    let (endpoint, _) = backend();
+    let told = || {
+        let agent = Agent::start(&place, &["--endpoint", &endpoint, "--protocol", "http/protobuf"]);
+        let dead = || agent.metric("pollscope_agent_sessions{state=\"dead\"}") == Some(3);
+        wait_for("three dead", || dead().then_some(()));
+        assert_eq!(agent.end(), Some(0));
+        let text = std::fs::read(place.path().join("state/positions.json")).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&text).unwrap()["dead"].clone()
+    };
+    let first = told();
+    assert_eq!(first.as_object().unwrap().len(), 3, "{first}");
+    assert_eq!(told(), first);
 }
 
 #[test]

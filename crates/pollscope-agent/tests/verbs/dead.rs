@@ -139,3 +139,17 @@ fn a_main_that_panicked_is_told_from_one_that_was_killed() {
     assert!(ask(&place, &["doctor", "--no-export"]).line("till (pid").ends_with(": panicked"));
     assert!(ask(&place, &["tasks"]).line("till (pid").contains(") panicked "));
 }
+
+/// Nobody writes there, whatever its process does.
+#[test]
+fn a_copy_of_a_live_session_is_over() {
+    let place = Place::new();
+    let service = service(&place, "calm");
+    let copy = copied(&place.sessions()[0]);
+    let pid = service.pid().to_string();
+    let asked = ask(&copy, &["sessions"]);
+    assert!(asked.line(&pid).contains(" died "), "{asked:?}");
+    assert!(ask(&copy, &["tasks"]).line(&format!("(pid {pid}) died ")).ends_with("it stood then"));
+    let asked = ask(&place, &["sessions"]);
+    assert!(asked.line(&pid).contains(" live "), "{asked:?}");
+}

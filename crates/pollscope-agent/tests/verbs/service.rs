@@ -23,6 +23,7 @@ fn plays_a_service() {
             "spinning" => spinning().await,
             "vanishing" => vanishing().await,
             "stuck" => stuck().await,
+            "holding" => holding().await,
             "panicking" => {
                 println!("ready");
                 panic!("as the script says");
@@ -130,6 +131,18 @@ async fn vanishing() {
         }
     };
     pollscope::spawn_named("source", crowd).await.unwrap();
+}
+
+/// The span of a task that is over is held open by somebody else.
+async fn holding() {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let connect = async {
+        let span = tracing::info_span!("connection");
+        span.in_scope(|| ());
+        tell.send(span).unwrap();
+    };
+    pollscope::spawn_named("connect", connect).await.unwrap();
+    std::mem::forget(told.await.unwrap());
 }
 
 /// Its only worker is in a poll that does not end, while one task waits in an open span and another for nothing.
