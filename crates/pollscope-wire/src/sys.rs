@@ -77,10 +77,36 @@ pub struct Space {
     pub free: u64,
 }
 
-/// Start time of a process, field 22 of `/proc/PID/stat`; 0 where there is no such file.
+/// Start time of a process, field 22 of `/proc/PID/stat`; 0 where there is no such file, or where the process is over and
+/// only waits for its parent to ask how.
 pub fn process_start(pid: u32) -> u64 {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return 0 };
-    // The command may hold spaces and brackets: fields count from the last one.
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(0, |stat| start_in(&stat))
+}
+
+fn start_in(stat: &str) -> u64 {
+    // The command may hold spaces and brackets: fields count from the last one, which ends the second.
     let after = stat.rsplit(')').next().unwrap_or_default();
-    after.split_ascii_whitespace().nth(19).and_then(|field| field.parse().ok()).unwrap_or(0)
+    let fields: Vec<&str> = after.split_ascii_whitespace().collect();
+    let field = |n: usize| fields.get(n - 3).copied().unwrap_or_default();
+    // A main thread may end before the others: then the process lives on.
+    let over = matches!(field(3), "Z" | "X") && field(20).parse().is_ok_and(|threads: u64| threads <= 1);
+    if over { 0 } else { field(22).parse().unwrap_or(0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_waits_to_be_reaped_has_no_start() {
+        let stat = |state: &str, threads: u32| {
+            format!("7 (a) b) {state} 1 7 7 0 -1 4 1 2 3 4 5 6 7 8 20 0 {threads} 0 4711 8192 25")
+        };
+        assert_eq!(start_in(&stat("S", 3)), 4711);
+        assert_eq!(start_in(&stat("Z", 1)), 0);
+        assert_eq!(start_in(&stat("X", 0)), 0);
+        assert_eq!(start_in(&stat("Z", 3)), 4711, "its main thread alone is over");
+        assert_eq!(start_in("7 (cut"), 0);
+        assert!(process_start(std::process::id()) > 0 || !cfg!(target_os = "linux"));
+    }
 }
