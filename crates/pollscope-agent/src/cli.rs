@@ -3,6 +3,7 @@
 use crate::{agent, doctor, observe, run, show};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use pollscope_model::UnixNanos;
 use serde::Deserialize;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -52,6 +53,9 @@ pub struct Which {
     /// Only this session: part of its id or of its directory's name, or `last`
     #[arg(long, value_name = "ID|last")]
     pub session: Option<String>,
+    /// Only sessions that began then or later: what `run` starts.
+    #[arg(skip)]
+    pub since: Option<UnixNanos>,
 }
 
 /// Where traces go.
