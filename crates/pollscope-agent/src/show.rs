@@ -13,6 +13,7 @@ use pollscope_model::traces::{TraceQuery, TraceTree};
 use pollscope_model::view::{TaskList, TaskRow};
 use pollscope_model::{Nanos, Session};
 use std::io::{IsTerminal, Write, stderr, stdout};
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 /// Columns to fill, and how.
@@ -292,7 +293,7 @@ pub fn traces(arguments: &TracesArgs) -> Result<ExitCode> {
                 errors: arguments.errors,
                 slowest: arguments.slowest.is_some(),
             };
-            observed.traces.find(&query, arguments.slowest.unwrap_or(arguments.limit))
+            observed.traces.find(&query, arguments.slowest.map_or(arguments.limit, NonZeroUsize::get))
         }
     };
     let found = trees.len();

@@ -252,6 +252,10 @@ fn wrong_arguments_are_refused_with_what_would_be_right() {
     for (arguments, says) in [
         (&["tasks", "--sort", "speed"][..], "state, busy, scheduled"),
         (&["traces", "--min", "soon"], "`500ms` is one"),
+        (&["traces", "--min", "5"], "`5ms` and `5s` are lengths of time"),
+        (&["traces", "--slowest", "0"], "'--slowest <N>'"),
+        (&["traces", "xyz"], "a trace id is hexadecimal"),
+        (&["traces", "0123456789abcdef0123456789abcdef0"], "32 digits, and this has 33"),
         (&["run"], "<CMD>"),
         (&["frobnicate"], "frobnicate"),
     ] {
