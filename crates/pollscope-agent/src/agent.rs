@@ -77,6 +77,10 @@ pub struct Agent {
     journal: Option<Journal>,
     /// Where the readers stood before the last round: all span ends before it have left the model.
     before: Positions,
+    /// Where those of an earlier agent stood.
+    restored: Positions,
+    /// Batches that it left.
+    earlier: HashSet<(Signal, u64)>,
     /// Where they stood when the last round ended.
     at_round: Positions,
     /// Passes since then.
@@ -148,11 +152,13 @@ impl Agent {
             dirs: settings.dirs.clone(),
             service: arguments.which.service.clone(),
             session: arguments.which.session.clone(),
+            since: arguments.which.since,
             ..Options::default()
         };
         let mut journal = None;
         let (mut spans_out, mut logs_out) = (None, None);
         let mut before = Positions::new();
+        let mut earlier = HashSet::new();
         let mut open = Open::new();
         let mut dead = HashMap::new();
         let as_logs = settings.events == Events::Logs;
@@ -160,12 +166,12 @@ impl Agent {
         if !arguments.export.no_export {
             if settings.export.is_none() {
                 let what = if exports { "no span" } else { "nothing" };
-                eprintln!(
-                    "pollscope: {what} is exported: OTEL_SDK_DISABLED, OTEL_TRACES_EXPORTER or pollscope.toml says so"
-                );
+                show::say(format_args!(
+                    "{what} is exported: OTEL_SDK_DISABLED, OTEL_TRACES_EXPORTER or pollscope.toml says so"
+                ));
             }
             if as_logs && settings.logs.is_none() && settings.export.is_some() {
-                eprintln!("pollscope: no event is exported: OTEL_LOGS_EXPORTER says so");
+                show::say(format_args!("no event is exported: OTEL_LOGS_EXPORTER says so"));
             }
         }
         if exports {
@@ -175,6 +181,7 @@ impl Agent {
                 show::say(format_args!("the journal's {} is damaged and was left out", path.display()));
             }
             before.clone_from(&positions);
+            earlier = batches.iter().map(|batch| (batch.signal, batch.id)).collect();
             open = left;
             dead = seen;
             options.start = Start::Resume(positions);
@@ -209,6 +216,8 @@ impl Agent {
             events: settings.events,
             journal,
             at_round: before.clone(),
+            restored: before.clone(),
+            earlier,
             before,
             passes: 0,
             unwritten: false,
@@ -524,7 +533,7 @@ impl Agent {
             self.outlets().flat_map(|outlet| outlet.pipeline.unacknowledged()).collect();
         let sealed = self.sealed();
         let Some(journal) = &mut self.journal else { return };
-        let positions = remembered(&self.before, self.collector.positions(), &self.exporting);
+        let mut positions = remembered(&self.before, self.collector.positions(), &self.exporting);
         let exporting = &self.exporting;
         for (id, _) in self.collector.states().filter(|(_, state)| matches!(state, State::Over(_))) {
             let told = self.model.session(id).is_some_and(|session| session.ended().is_some());
@@ -533,8 +542,12 @@ impl Agent {
                 journal.done.insert(id.0);
             }
         }
-        let gone = gone(&self.model, exporting);
-        let written = journal.write(&positions, &gone, self.retention.since(), &batches);
+        let mut gone = gone(&self.model, exporting);
+        let others = Others::of(&self.collector, &self.restored, &self.open, &self.dead);
+        gone.extend(others.left);
+        positions.extend(others.positions);
+        let dead = self.retention.since().chain(others.dead);
+        let written = journal.write(&positions, &gone, dead, &batches);
         self.unwritten = false;
         self.written = Some((Instant::now(), sealed));
         if let Err(error) = written
@@ -587,7 +600,10 @@ impl Agent {
         }
         let left: Vec<Batch> = [spans.batches, logs.batches].concat();
         for signal in [Signal::Traces, Signal::Logs] {
-            let of_signal = left.iter().filter(|batch| batch.signal == signal);
+            // Beside a command, what was left before it is not its.
+            let ours =
+                |batch: &&Batch| self.says == Says::All || !self.earlier.contains(&(batch.signal, batch.id));
+            let of_signal = left.iter().filter(|batch| batch.signal == signal).filter(ours);
             let items: u64 = of_signal.map(|batch| u64::from(batch.items)).sum();
             if items > 0 {
                 self.say_of_export(format_args!(
@@ -597,10 +613,15 @@ impl Agent {
             }
         }
         if let Some(journal) = &mut self.journal {
-            let positions = remembered(&self.before, self.collector.positions(), &self.exporting);
-            let gone = gone(&self.model, &self.exporting);
-            journal.write(&positions, &gone, self.retention.since(), &left)?;
-            journal.write_open(&open::entries(&self.model, self.exporting.iter().copied()))?;
+            let mut positions = remembered(&self.before, self.collector.positions(), &self.exporting);
+            let mut gone = gone(&self.model, &self.exporting);
+            let others = Others::of(&self.collector, &self.restored, &self.open, &self.dead);
+            positions.extend(others.positions);
+            gone.extend(others.left);
+            journal.write(&positions, &gone, self.retention.since().chain(others.dead), &left)?;
+            let mut entries = open::entries(&self.model, self.exporting.iter().copied());
+            entries.extend(others.open);
+            journal.write_open(&entries)?;
         }
         Ok(())
     }
@@ -648,6 +669,38 @@ fn remembered(before: &Positions, now: Positions, exporting: &HashSet<SessionId>
             (id, at)
         })
         .collect()
+}
+
+/// What an earlier agent left of sessions that stand there and that this one does not follow: it stays in the journal, so
+/// that nothing of them leaves twice when an agent comes that does.
+struct Others {
+    positions: Positions,
+    left: Left,
+    open: Vec<open::Entry>,
+    dead: Vec<(SessionId, UnixNanos)>,
+}
+
+impl Others {
+    fn of(
+        collector: &Collector,
+        restored: &Positions,
+        open: &Open,
+        dead: &HashMap<SessionId, UnixNanos>,
+    ) -> Others {
+        let (mut positions, mut left, mut entries) = (Positions::new(), Left::new(), Vec::new());
+        let mut since = Vec::new();
+        for (id, _) in collector.unwanted() {
+            positions.extend(restored.get(&id.0).map(|at| (id.0, at.clone())));
+            since.extend(dead.get(&id).map(|at| (id, *at)));
+            let spans = open.get(&id).map_or(&[][..], Vec::as_slice);
+            let gone: Vec<u64> = spans.iter().filter(|span| span.left).map(|span| span.span.0).collect();
+            if !gone.is_empty() {
+                left.insert(id, gone);
+            }
+            entries.extend(open::kept(id, spans));
+        }
+        Others { positions, left, open: entries, dead: since }
+    }
 }
 
 /// Spans of the sessions that this agent exports which left before their end.

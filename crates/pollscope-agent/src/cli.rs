@@ -3,8 +3,9 @@
 use crate::{agent, doctor, observe, run, show};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use pollscope_model::UnixNanos;
 use serde::Deserialize;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,7 +22,7 @@ pub struct Cli {
 enum Verb {
     /// Follow services and export their traces by OTLP
     Agent(AgentArgs),
-    /// Start a command with an agent beside it
+    /// Start a command with an agent beside it, for the sessions that begin from then on
     Run(RunArgs),
     /// List sessions, live and dead
     Sessions(SessionsArgs),
@@ -52,6 +53,9 @@ pub struct Which {
     /// Only this session: part of its id or of its directory's name, or `last`
     #[arg(long, value_name = "ID|last")]
     pub session: Option<String>,
+    /// Only sessions that began then or later: what `run` starts.
+    #[arg(skip)]
+    pub since: Option<UnixNanos>,
 }
 
 /// Where traces go.
@@ -188,13 +192,13 @@ pub struct TracesArgs {
     #[command(flatten)]
     pub which: Which,
     /// Only this trace: its id, or the beginning of it
-    #[arg(value_name = "TRACE_ID")]
+    #[arg(value_name = "TRACE_ID", value_parser = trace_id)]
     pub trace: Option<String>,
     /// The N slowest
     #[arg(long, value_name = "N")]
-    pub slowest: Option<usize>,
+    pub slowest: Option<NonZeroUsize>,
     /// Traces of at least this long: `500ms`, `2s`
-    #[arg(long, value_name = "TIME", value_parser = length)]
+    #[arg(long, value_name = "TIME", value_parser = length_with_unit)]
     pub min: Option<Duration>,
     /// Traces with an error in them
     #[arg(long)]
@@ -263,6 +267,25 @@ impl Cli {
     }
 }
 
+/// The same, but nobody has to guess the unit.
+fn length_with_unit(text: &str) -> Result<Duration, String> {
+    if text.parse::<f64>().is_ok_and(|number| number >= 0.0) {
+        return Err(format!("{text:?} lacks its unit: `{text}ms` and `{text}s` are lengths of time"));
+    }
+    length(text)
+}
+
+/// The digits of a trace's id, or the first of them.
+fn trace_id(text: &str) -> Result<String, String> {
+    if text.is_empty() || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err("a trace id is hexadecimal: digits and the letters a to f".to_owned());
+    }
+    if text.len() > 32 {
+        return Err(format!("a trace id has 32 digits, and this has {}", text.len()));
+    }
+    Ok(text.to_owned())
+}
+
 /// A length of time: a number and `ns`, `us`, `ms`, `s` or `m`; a bare number is seconds.
 pub fn length(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -295,5 +318,7 @@ mod tests {
         assert_eq!(length("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(length("20"), Ok(Duration::from_secs(20)));
         assert!(length("soon").is_err() && length("5 parsecs").is_err());
+        assert_eq!(length_with_unit("5ms"), Ok(Duration::from_millis(5)));
+        assert!(length_with_unit("5").is_err() && length_with_unit("0.5").is_err());
     }
 }

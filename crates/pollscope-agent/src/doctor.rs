@@ -4,6 +4,7 @@ mod otlp;
 
 use crate::cli::DoctorArgs;
 use crate::debug_info::{self, Lines};
+use crate::missing;
 use crate::observe::Observed;
 use crate::settings;
 use crate::show;
@@ -129,6 +130,15 @@ fn places(observed: &Observed) -> Vec<Check> {
 
 fn sessions(observed: &Observed) -> Vec<Check> {
     let all = observed.sessions();
+    let reasons = missing::reasons(observed);
+    if all.is_empty() && !reasons.is_empty() {
+        // What was refused is told with the places.
+        let told = |reason: &String| {
+            observed.refused.iter().any(|(path, _)| reason.contains(&*path.to_string_lossy()))
+        };
+        let new = reasons.into_iter().filter(|reason| !told(reason));
+        return new.map(|reason| check(Level::Fail, reason, None)).collect();
+    }
     if all.is_empty() {
         let dirs: Vec<String> =
             observed.collector.dirs().iter().map(|dir| dir.display().to_string()).collect();

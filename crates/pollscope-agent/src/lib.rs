@@ -12,6 +12,7 @@ mod demo;
 mod doctor;
 mod journal;
 mod json;
+mod missing;
 mod observe;
 mod outlet;
 mod retention;

@@ -8,6 +8,9 @@ fn main() -> std::process::ExitCode {
 
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 fn main() -> std::process::ExitCode {
-    eprintln!("pollscope: sessions are read on Linux and macOS");
+    let _ = std::io::Write::write_all(
+        &mut std::io::stderr(),
+        b"pollscope: sessions are read on Linux and macOS\n",
+    );
     std::process::ExitCode::FAILURE
 }

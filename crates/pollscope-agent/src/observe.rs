@@ -22,6 +22,8 @@ const GONE_ROUNDS: usize = 4;
 
 /// A collector and what came of it.
 pub struct Observed {
+    /// What was asked for.
+    pub which: Which,
     pub collector: Collector,
     pub model: Model,
     pub traces: Traces,
@@ -37,10 +39,12 @@ impl Observed {
             dirs: which.dir.clone(),
             service: which.service.clone(),
             session: which.session.clone(),
+            since: which.since,
             start: Start::Oldest,
             own: None,
         };
         Observed {
+            which: which.clone(),
             collector: Collector::new(options),
             model: Model::new(Limits::default()),
             traces: Traces::new(TraceLimits::default()),

@@ -1,8 +1,10 @@
 //! `pollscope run -- CMD`: an agent and a command together. The command is what counts: its exit code is ours,
-//! its signals are passed on, and a failing agent does not stop it.
+//! its signals are passed on, and a failing agent does not stop it. Of the sessions only those are followed that begin
+//! with the command or after it.
 
 use crate::agent::{Agent, Says};
 use crate::cli::RunArgs;
+use crate::observe::now;
 use crate::settings::Settings;
 use crate::show;
 use anyhow::{Context, Result};
@@ -36,7 +38,9 @@ const PASSED: [fn() -> SignalKind; 6] = [
 ];
 
 /// `pollscope run`.
-pub async fn main(arguments: RunArgs) -> Result<ExitCode> {
+pub async fn main(mut arguments: RunArgs) -> Result<ExitCode> {
+    // Other services' sessions are not ours to export.
+    arguments.agent.which.since = Some(now());
     let (program, rest) = arguments.command.split_first().context("no command is named")?;
     let mut passed = Passed::new(&PASSED);
     // Before there is a child: no end may be missed.

@@ -2,6 +2,7 @@
 
 use crate::cli::{SessionsArgs, TracesArgs};
 use crate::json;
+use crate::missing;
 use crate::observe::{Observed, now, vanished};
 use crate::table::{Column, table};
 use anyhow::{Result, bail};
@@ -11,7 +12,8 @@ use pollscope_model::text::{clean, fit};
 use pollscope_model::traces::{TraceQuery, TraceTree};
 use pollscope_model::view::{TaskList, TaskRow};
 use pollscope_model::{Nanos, Session};
-use std::io::{IsTerminal, Write, stdout};
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 /// Columns to fill, and how.
@@ -62,7 +64,12 @@ pub fn redrawn(picture: &str) -> String {
 /// that show where in a file they are.
 pub fn say(text: std::fmt::Arguments<'_>) {
     let text: Vec<String> = text.to_string().split('\n').map(clean).collect();
-    eprintln!("pollscope: {}", text.join("\n"));
+    tell(&format!("pollscope: {}\n", text.join("\n")));
+}
+
+/// Writes to standard error. Nobody may listen there any more: that is no reason to end.
+fn tell(text: &str) {
+    let _ = stderr().write_all(text.as_bytes());
 }
 
 /// Writes to standard output, now.
@@ -143,14 +150,17 @@ fn lines(lines: impl IntoIterator<Item = String>) -> String {
 
 /// Where no session was found.
 pub fn nothing_found(observed: &Observed) -> String {
+    let reasons = missing::reasons(observed);
+    if !reasons.is_empty() {
+        return lines(reasons);
+    }
     let dirs: Vec<String> = observed.collector.dirs().iter().map(|dir| dir.display().to_string()).collect();
-    let none = format!("no session found in {}; `pollscope doctor` says why", dirs.join(", "));
-    lines([none].into_iter().chain(refused(observed)))
+    lines([format!("no session found in {}; `pollscope doctor` says why", dirs.join(", "))])
 }
 
 /// How a verb ends that had nothing to show: says so on standard error, whatever it printed.
 pub fn nothing(why: &str) -> ExitCode {
-    eprint!("{why}");
+    tell(why);
     ExitCode::FAILURE
 }
 
@@ -226,17 +236,12 @@ pub fn sessions(arguments: &SessionsArgs) -> Result<ExitCode> {
     let mut observed = Observed::new(&arguments.which);
     observed.look();
     let all = observed.sessions();
-    // That there is none is an answer, unless some were asked for.
-    let chosen = arguments.which.service.is_some() || arguments.which.session.is_some();
     if arguments.json {
         print(&json::answer(&observed, serde_json::json!({})))?;
     } else if !all.is_empty() {
         print(&sessions_table(&observed, &all))?;
-    } else if !chosen {
-        print(&nothing_found(&observed))?;
     }
-    let none = all.is_empty() && chosen;
-    Ok(if none { nothing(&nothing_found(&observed)) } else { ExitCode::SUCCESS })
+    Ok(if all.is_empty() { nothing(&nothing_found(&observed)) } else { ExitCode::SUCCESS })
 }
 
 fn sessions_table(observed: &Observed, all: &[SessionStatus]) -> String {
@@ -288,7 +293,7 @@ pub fn traces(arguments: &TracesArgs) -> Result<ExitCode> {
                 errors: arguments.errors,
                 slowest: arguments.slowest.is_some(),
             };
-            observed.traces.find(&query, arguments.slowest.unwrap_or(arguments.limit))
+            observed.traces.find(&query, arguments.slowest.map_or(arguments.limit, NonZeroUsize::get))
         }
     };
     let found = trees.len();

@@ -2,6 +2,7 @@
 
 use crate::session::{Followed, Positions, State};
 use crate::watch::ThreadNow;
+use pollscope_model::UnixNanos;
 use pollscope_model::event::{Event, SessionEnd, SessionId, SessionInfo};
 use pollscope_wire::reader::remove;
 use pollscope_wire::{place, sys};
@@ -37,6 +38,8 @@ pub struct Options {
     pub service: Option<String>,
     /// Only this session: part of its id or directory's name, or `last`.
     pub session: Option<String>,
+    /// Only sessions that began then or later.
+    pub since: Option<UnixNanos>,
     /// Where to begin.
     pub start: Start,
     /// The collecting process's own session: never opened, since that would drop its lock.
@@ -122,6 +125,8 @@ pub struct Collector {
     sessions: HashMap<SessionId, Followed>,
     paths: HashMap<PathBuf, SessionId>,
     refused: HashSet<PathBuf>,
+    /// Sessions that stand there and are not wanted, with their services.
+    unwanted: HashMap<PathBuf, (SessionId, String)>,
     /// Sessions whose end has been told.
     told: HashSet<SessionId>,
     claimed: HashSet<SessionId>,
@@ -137,6 +142,7 @@ impl Collector {
             sessions: HashMap::new(),
             paths: HashMap::new(),
             refused: HashSet::new(),
+            unwanted: HashMap::new(),
             told: HashSet::new(),
             claimed: HashSet::new(),
             made: sys::realtime(),
@@ -181,6 +187,7 @@ impl Collector {
         // What is gone needs no memory, and what comes in its place is looked at anew.
         let standing: HashSet<&PathBuf> = found.iter().collect();
         self.refused.retain(|path| standing.contains(path));
+        self.unwanted.retain(|path, _| standing.contains(path));
         // The newest first, for `last` and for the limit.
         found.sort_by(|a, b| b.file_name().cmp(&a.file_name()));
         for path in found {
@@ -251,7 +258,13 @@ impl Collector {
             Some("last") => self.sessions.is_empty(),
             Some(part) => name.contains(part) || id.to_string().starts_with(part),
         };
-        if !wanted_service || !wanted_session || self.sessions.contains_key(&id) {
+        let wanted_age = self.options.since.is_none_or(|since| followed.info.started >= since);
+        if self.sessions.contains_key(&id) {
+            self.refused.insert(path);
+            return;
+        }
+        if !wanted_service || !wanted_session || !wanted_age {
+            self.unwanted.insert(path.clone(), (id, followed.info.service().to_owned()));
             self.refused.insert(path);
             return;
         }
@@ -364,6 +377,11 @@ impl Collector {
     /// Directories that were refused or not wanted.
     pub fn refused(&self) -> impl Iterator<Item = &Path> {
         self.refused.iter().map(PathBuf::as_path)
+    }
+
+    /// Sessions that stand there and were not wanted, with their services.
+    pub fn unwanted(&self) -> impl Iterator<Item = (SessionId, &str)> {
+        self.unwanted.values().map(|(id, service)| (*id, service.as_str()))
     }
 
     /// Where the readers stand.

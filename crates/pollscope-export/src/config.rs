@@ -437,7 +437,19 @@ fn checked(given: &str, url: &str) -> Result<Uri, ConfigError> {
     if uri.host().is_none_or(str::is_empty) {
         return Err(unusable(given, "it names no host"));
     }
+    if let Some(port) = uri.authority().and_then(|authority| port_of(authority.as_str()))
+        && !port.parse().is_ok_and(|port: u16| port > 0)
+    {
+        return Err(unusable(given, &format!("`{port}` is no port: 1 to 65535 are")));
+    }
     Ok(uri)
+}
+
+/// What is said of the port, if anything is.
+fn port_of(authority: &str) -> Option<&str> {
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let after = host.rsplit(']').next().unwrap_or_default();
+    after.split_once(':').map(|(_, port)| port).filter(|port| !port.is_empty())
 }
 
 fn unusable(url: &str, why: &str) -> ConfigError {

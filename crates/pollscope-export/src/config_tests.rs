@@ -128,6 +128,15 @@ fn what_cannot_be_used_says_why_and_what_to_do() {
     );
     assert!(refused(&[("EXPORTER_OTLP_ENDPOINT", "ftp://x")]).contains("neither http nor https"));
     assert!(refused(&[("EXPORTER_OTLP_ENDPOINT", "http://")]).contains("cannot use OTLP endpoint `http://`"));
+    for (url, port) in
+        [("http://c:99999", "99999"), ("https://u:p@c:0/x", "0"), ("http://[::1]:70000", "70000")]
+    {
+        let said = refused(&[("EXPORTER_OTLP_ENDPOINT", url)]);
+        assert!(said.contains(url) && said.contains(&format!("`{port}` is no port")), "{said}");
+    }
+    for url in ["http://c:65535/", "https://u:p@c/", "http://[::1]/", "http://[::1]:1/"] {
+        resolved(&[("EXPORTER_OTLP_TRACES_ENDPOINT", url)]);
+    }
     assert!(refused(&[("EXPORTER_OTLP_TIMEOUT", "10s")]).contains("OTEL_EXPORTER_OTLP_TIMEOUT=10s"));
     assert!(refused(&[("EXPORTER_OTLP_TIMEOUT", "0")]).contains("timeout 0"));
     assert!(refused(&[("EXPORTER_OTLP_COMPRESSION", "zstd")]).contains("use `gzip` or `none`"));

@@ -77,10 +77,61 @@ pub struct Space {
     pub free: u64,
 }
 
-/// Start time of a process, field 22 of `/proc/PID/stat`; 0 where there is no such file.
+/// Start time of a process, field 22 of `/proc/PID/stat`; 0 where there is no such file, or where the process is over and
+/// only waits for its parent to ask how.
 pub fn process_start(pid: u32) -> u64 {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return 0 };
-    // The command may hold spaces and brackets: fields count from the last one.
+    if is_over(&stat, pid) { 0 } else { field(&stat, 22).parse().unwrap_or(0) }
+}
+
+/// Whether a process can be seen, and nothing of it will run any more.
+pub fn process_over(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| is_over(&stat, pid))
+}
+
+/// The main thread may end before the others, and the process live on: each of them counts.
+fn is_over(stat: &str, pid: u32) -> bool {
+    is_ended(stat) && {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        // One that cannot be read has gone meanwhile.
+        let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+        all_ended(stats)
+    }
+}
+
+fn all_ended(stats: impl IntoIterator<Item = String>) -> bool {
+    stats.into_iter().all(|stat| is_ended(&stat))
+}
+
+/// Whether a thread has ended, or is in the kernel to end.
+fn is_ended(stat: &str) -> bool {
+    const EXITING: u64 = 4;
+    matches!(field(stat, 3), "Z" | "X") || field(stat, 9).parse().is_ok_and(|flags: u64| flags & EXITING != 0)
+}
+
+/// A field of a `stat`, from the third on.
+fn field(stat: &str, n: usize) -> &str {
+    // The command may hold spaces and brackets: fields count from the last one, which ends the second.
     let after = stat.rsplit(')').next().unwrap_or_default();
-    after.split_ascii_whitespace().nth(19).and_then(|field| field.parse().ok()).unwrap_or(0)
+    after.split_ascii_whitespace().nth(n - 3).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_over_when_all_its_threads_are() {
+        let stat = |state: &str, flags: u32| {
+            format!("7 (a) b) {state} 1 7 7 0 -1 {flags} 1 2 3 4 5 6 7 8 20 0 3 0 4711 8192 25")
+        };
+        assert_eq!(field(&stat("S", 0), 22), "4711");
+        let ended =
+            |threads: &[(&str, u32)]| all_ended(threads.iter().map(|(state, flags)| stat(state, *flags)));
+        assert!(ended(&[("Z", 0x40_0000), ("X", 0), ("R", 0x40_0004)]));
+        assert!(!ended(&[("Z", 0x40_0004), ("S", 0x40_0000)]), "its main thread alone is over");
+        assert!(!ended(&[("S", 0)]) && !is_ended("7 (cut"));
+        let own = std::process::id();
+        assert!(!process_over(own) && (process_start(own) > 0 || !cfg!(target_os = "linux")));
+    }
 }

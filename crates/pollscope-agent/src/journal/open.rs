@@ -189,6 +189,11 @@ impl Entry {
     }
 }
 
+/// What is to be kept of spans that an earlier agent left, of a session that is not followed.
+pub fn kept(session: SessionId, spans: &[OpenSpan]) -> impl Iterator<Item = Entry> {
+    spans.iter().filter(|span| !span.left).map(move |span| Entry::of(session, span))
+}
+
 /// What is to be kept of a model's open spans, for those sessions.
 pub fn entries(model: &Model, sessions: impl IntoIterator<Item = SessionId>) -> Vec<Entry> {
     let mut all = Vec::new();

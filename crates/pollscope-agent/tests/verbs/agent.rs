@@ -1,6 +1,6 @@
 //! The agent's own pages, and its own telemetry.
 
-use crate::support::{Agent, ask, pollscope, service, service_with, wait_for};
+use crate::support::{Agent, ask, pollscope, service, service_with, signal, wait_for};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -11,6 +11,7 @@ use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 #[test]
@@ -504,4 +505,27 @@ fn a_refused_session_is_told_once_and_disturbs_no_other() {
     let agent = Agent::start(&place, &["--no-export"]);
     wait_for("both", || (agent.metric("pollscope_agent_sessions{state=\"live\"}")? == 2).then_some(()));
     assert_eq!(agent.metric("pollscope_agent_sessions_refused_total"), Some(1));
+}
+
+/// `pollscope agent 2>&1 | head -1`: whoever heard the first line hears no more, and spans must leave all the same.
+#[test]
+fn an_agent_whose_listener_has_gone_goes_on() {
+    let place = Place::new();
+    let flags = ["agent", "--listen", "off", "--endpoint", "http://127.0.0.1:1", "--grace", "0.1", "--state"];
+    let mut command = pollscope(&flags);
+    command.arg(place.path().join("state")).arg("--dir").arg(place.path());
+    let mut agent = command.stderr(Stdio::piped()).spawn().unwrap();
+    drop(agent.stderr.take());
+    // It says of each that it follows it, and that nobody takes its spans.
+    let _service = service(&place, "calm");
+    let journal = place.path().join("state/positions.json");
+    wait_for("the journal", || journal.exists().then_some(()));
+    signal(agent.id(), "TERM");
+    assert_eq!(wait_for("the end", || agent.try_wait().unwrap()).code(), Some(0));
+    // No verb minds either.
+    for verb in ["sessions", "tasks", "traces"] {
+        let mut asked = pollscope(&[verb, "--dir", "/nonexistent"]).stderr(Stdio::piped()).spawn().unwrap();
+        drop(asked.stderr.take());
+        assert_eq!(asked.wait().unwrap().code(), Some(1), "{verb}");
+    }
 }

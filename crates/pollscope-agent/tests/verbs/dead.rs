@@ -2,7 +2,7 @@
 //! lies and in a copy.
 
 use crate::service::STUCK;
-use crate::support::{Asked, ask, pollscope, service};
+use crate::support::{Asked, ask, ask_as_nobody, mode, pollscope, service, signal, wait_for};
 use pollscope_testkit::Place;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -152,4 +152,35 @@ fn a_copy_of_a_live_session_is_over() {
     assert!(ask(&copy, &["tasks"]).line(&format!("(pid {pid}) died ")).ends_with("it stood then"));
     let asked = ask(&place, &["sessions"]);
     assert!(asked.line(&pid).contains(" live "), "{asked:?}");
+}
+
+/// Until its parent asks how it ended, a killed process still has its pid and its start time.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_that_was_killed_and_not_reaped_is_dead() {
+    let place = Place::new();
+    let killed = service(&place, "calm");
+    signal(killed.pid(), "KILL");
+    let process = format!("/proc/{}", killed.pid());
+    wait_for("its end, and that of all its threads", || {
+        let over = fs::read_to_string(format!("{process}/stat")).unwrap().contains(") Z ");
+        (over && fs::read_dir(format!("{process}/task")).unwrap().count() == 1).then_some(())
+    });
+    let json = ask(&place, &["tasks", "--json"]).json();
+    assert_eq!(json["sessions"][0]["state"], "died", "{json}");
+    let asked = ask(&place, &["tasks"]);
+    assert!(asked.line("this is how it stood then").contains(" died "), "{asked:?}");
+    assert!(ask(&place, &["sessions"]).line(&killed.pid().to_string()).contains(" died "));
+    if pollscope_wire::sys::uid() != 0 {
+        println!("skipped: only root may ask as somebody else");
+        return;
+    }
+    // Another user may not see what it maps.
+    let session = &place.sessions()[0];
+    let files = fs::read_dir(session).unwrap().map(|file| file.unwrap().path());
+    files.for_each(|file| mode(&file, 0o644));
+    mode(session, 0o755);
+    mode(place.path(), 0o755);
+    let asked = ask_as_nobody(place.path(), &["sessions"]);
+    assert!(asked.line(&killed.pid().to_string()).contains(" died "), "{asked:?}");
 }

@@ -1,6 +1,6 @@
 //! `pollscope run -- CMD`: the command is what counts.
 
-use crate::support::{Asked, pollscope, service, signal, wait_for};
+use crate::support::{Agent, Asked, pollscope, service, signal, wait_for};
 use pollscope_testkit::Place;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
@@ -133,17 +133,21 @@ fn slow_backend() -> (String, std::sync::mpsc::Receiver<()>, std::sync::mpsc::Se
 #[test]
 fn what_is_left_is_sent_after_the_command_has_ended() {
     for answers in [true, false] {
-        let place = Place::new();
-        assert!(service(&place, "calm").finish().success());
+        let (place, aside) = (Place::new(), Place::new());
         let (endpoint, asked, word) = slow_backend();
         let state = place.path().join("state");
         let mut command =
             pollscope(&["run", "--endpoint", &endpoint, "--protocol", "http/protobuf", "--state"]);
-        command.arg(&state).arg("--dir").arg(place.path()).args(["--", "sh", "-c", "echo over; exit 4"]);
+        // All that it recorded is there at once: it is one batch.
+        let script = "echo up; read line; mv \"$1\"/s-* \"$2\"; echo over; exit 4";
+        command.arg(&state).arg("--dir").arg(place.path()).args(["--", "sh", "-c", script, "sh"]);
+        command.arg(aside.path()).arg(place.path()).stdin(Stdio::piped());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "over\n");
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert_eq!(lines.next().unwrap(), "up");
+        assert!(service(&aside, "calm").finish().success());
+        drop(child.stdin.take());
+        assert_eq!(lines.next().unwrap(), "over");
         asked.recv_timeout(std::time::Duration::from_secs(20)).expect("the spans are sent");
         if answers {
             word.send(()).unwrap();
@@ -159,6 +163,47 @@ fn what_is_left_is_sent_after_the_command_has_ended() {
     }
 }
 
+/// What recorded before the command is not its: no span of it leaves or waits in the journal, and what an earlier agent
+/// kept of it stays.
+#[test]
+fn only_what_the_command_starts_is_exported() {
+    let place = Place::new();
+    let state = place.path().join("state");
+    let mut earlier = service(&place, "calm");
+    let positions = || -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(state.join("positions.json")).unwrap()).unwrap()
+    };
+    let run = |more: &[&str]| {
+        let mut command = pollscope(&["run", "--endpoint", "http://127.0.0.1:1", "--grace", "0.1"]);
+        command.arg("--state").arg(&state).arg("--dir").arg(place.path()).arg("--").args(more);
+        let own = std::env::current_exe().unwrap();
+        command.arg(own).args(["service::plays_a_service", "--exact", "--nocapture"]);
+        command.env("POLLSCOPE_DIR", place.path()).env(crate::support::SERVICE, "calm");
+        let asked = Asked::of(command.output().unwrap());
+        assert_eq!(asked.code, Some(0), "{asked:?}");
+        asked
+    };
+    let asked = run(&["true"]);
+    assert_eq!(asked.err, "", "there is nothing to send");
+    assert!(!state.join("positions.json").exists() || positions()["sessions"] == serde_json::json!([]));
+
+    // An agent that follows it leaves its positions; the command's own session comes beside them.
+    let agent = Agent::start(&place, &["--endpoint", "http://127.0.0.1:1", "--grace", "0.1"]);
+    wait_for("the earlier session", || {
+        agent.metric("pollscope_agent_sessions{state=\"live\"}").filter(|n| *n == 1)
+    });
+    assert_eq!(agent.end(), Some(0));
+    let before = positions()["sessions"].clone();
+    assert_eq!(before.as_array().unwrap().len(), 1);
+    let asked = run(&["env"]);
+    // What the agent left waits too, but is not the command's.
+    assert!(asked.err.contains("4 spans could not be sent"), "{asked:?}");
+    let after = positions();
+    let after = after["sessions"].as_array().unwrap();
+    assert!(after.len() == 2 && after.contains(&before[0]), "{before} in {after:?}");
+    earlier.kill();
+}
+
 /// In a network namespace of its own nobody answers on the standard port.
 #[test]
 fn an_agent_that_nobody_answers_says_so_once_with_what_needs_no_backend() {
@@ -167,18 +212,19 @@ fn an_agent_that_nobody_answers_says_so_once_with_what_needs_no_backend() {
         return;
     }
     let place = Place::new();
-    let _service = service(&place, "calm");
     let mut run = pollscope(&["run", "--grace", "0.1", "--state"]);
     run.arg(place.path().join("state")).arg("--dir").arg(place.path()).args([
         "--",
         "sh",
         "-c",
-        "read line; exit 6",
+        "echo up; read line; exit 6",
     ]);
     let mut unshare = Command::new("unshare");
     unshare.arg("--net").arg(run.get_program()).args(run.get_args());
     unshare.env_remove("OTEL_EXPORTER_OTLP_ENDPOINT").stdin(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = unshare.spawn().unwrap();
+    let mut child = unshare.stdout(Stdio::piped()).spawn().unwrap();
+    assert_eq!(BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap(), "up");
+    let _service = service(&place, "calm");
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     let mut said = Vec::new();
     for line in lines.by_ref() {

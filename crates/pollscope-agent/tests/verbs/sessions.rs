@@ -1,6 +1,6 @@
 //! `pollscope sessions`: what stands there, live and dead, and what a wrong question gets.
 
-use crate::support::{Asked, ask, pollscope, service, service_with, wait_for};
+use crate::support::{Asked, ask, ask_as_nobody, mode, pollscope, service, service_with, wait_for};
 use pollscope_testkit::Place;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -40,37 +40,93 @@ fn live_and_dead_sessions_are_listed_with_how_they_ended() {
     assert_eq!(one["sessions"][0]["state"], "died");
 }
 
-/// That there is no session answers `sessions`; whoever asked for more, or for one of them, gets a failure.
-/// JSON is printed either way.
+/// It says why there is none. JSON is printed all the same.
 #[test]
-fn no_session_is_a_failure_unless_it_is_the_answer() {
+fn no_session_is_a_failure_whichever_verb_is_asked() {
     let empty = Place::new();
     let busy = Place::new();
     let _service = service(&busy, "calm");
     let dir = |place: &Place| place.path().to_str().unwrap().to_owned();
-    for (place, question, key, code) in [
-        (&empty, &["sessions"][..], "sessions", 0),
-        (&empty, &["sessions", "--session", "last"], "sessions", 1),
-        (&empty, &["tasks"], "tasks", 1),
-        (&empty, &["traces"], "traces", 1),
-        (&empty, &["traces", "ffff"], "traces", 1),
-        (&busy, &["sessions", "--service", "other"], "sessions", 1),
-        (&busy, &["tasks", "--service", "other"], "tasks", 1),
-        (&busy, &["tasks", "--session", "no-such"], "tasks", 1),
-        (&busy, &["traces", "--service", "other"], "traces", 1),
+    let another = service_with(&busy, "calm", &[("OTEL_SERVICE_NAME", "another")]);
+    let none = format!("no session found in {}; `pollscope doctor` says why\n", dir(&empty));
+    let no_service = "no service `other`; there are: another, till\n";
+    for (place, question, key, says) in [
+        (&empty, &["sessions"][..], "sessions", &*none),
+        (&empty, &["sessions", "--session", "last"], "sessions", &none),
+        (&empty, &["tasks"], "tasks", &none),
+        (&empty, &["tasks", "--service", "other"], "tasks", &none),
+        (&empty, &["traces"], "traces", &none),
+        (&empty, &["traces", "ffff"], "traces", &none),
+        (&busy, &["sessions", "--service", "other"], "sessions", no_service),
+        (&busy, &["tasks", "--service", "other"], "tasks", no_service),
+        (&busy, &["traces", "--service", "other"], "traces", no_service),
+        (
+            &busy,
+            &["tasks", "--session", "nosuch"],
+            "tasks",
+            "no session `nosuch`; see `pollscope sessions`\n",
+        ),
+        (
+            &busy,
+            &["sessions", "--session", "nosuch", "--service", "till"],
+            "sessions",
+            "no session `nosuch` of service `till`; see `pollscope sessions`\n",
+        ),
     ] {
         let asked = ask(place, question);
-        let (said, silent) = if code == 0 { (&asked.out, &asked.err) } else { (&asked.err, &asked.out) };
-        assert_eq!(asked.code, Some(code), "{question:?}: {asked:?}");
-        assert!(said.contains(&dir(place)) && said.contains("pollscope doctor"), "{question:?}: {asked:?}");
-        assert_eq!(silent, "", "{question:?}: {asked:?}");
+        assert_eq!((asked.code, &*asked.err, &*asked.out), (Some(1), says, ""), "{question:?}");
         let asked = ask(place, &[question, &["--json"]].concat());
-        assert_eq!(asked.code, Some(code), "{question:?}: {asked:?}");
+        assert_eq!((asked.code, &*asked.err), (Some(1), says), "{question:?}");
         assert_eq!(asked.json()[key], serde_json::json!([]));
-        assert_eq!(asked.err.contains("no session found"), code == 1, "{question:?}: {asked:?}");
     }
+    assert!(another.finish().success());
     let doctor = ask(&empty, &["doctor", "--no-export", "--json"]);
     assert!(doctor.code == Some(1) && doctor.out.contains("no session found"), "{doctor:?}");
+}
+
+/// A directory that is not there, none, and one that this user may not read: its name, its owner, and what to do.
+#[test]
+fn a_directory_that_cannot_be_read_is_named_with_the_reason() {
+    let place = Place::new();
+    let missing = place.path().join("missing");
+    let file = place.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let closed = place.path().join("closed");
+    std::fs::create_dir_all(closed.join("inner")).unwrap();
+    let _service = service_with(&place, "silent", &[("POLLSCOPE_DIR", closed.to_str().unwrap())]);
+    let mut session = std::fs::read_dir(&closed).unwrap().map(|entry| entry.unwrap().path());
+    let session = session.find(|path| !path.ends_with("inner")).unwrap();
+    for (dir, says) in [(&missing, "does not exist"), (&file, "is no directory")] {
+        for verb in [&["sessions"][..], &["tasks"], &["traces"], &["doctor", "--no-export"]] {
+            let asked = Asked::of(pollscope(verb).arg("--dir").arg(dir).output().unwrap());
+            assert_eq!(asked.code, Some(1), "{asked:?}");
+            let line = format!("no session found: {} {says}\n", dir.display());
+            assert!(asked.err == line || asked.out.contains(&line), "{line:?}: {asked:?}");
+        }
+    }
+    if pollscope_wire::sys::uid() != 0 {
+        println!("skipped: only root may ask as somebody else");
+        return;
+    }
+    mode(place.path(), 0o755);
+    let denied = |dir: &std::path::Path, named: &std::path::Path, whose: &str| {
+        for verb in ["sessions", "tasks", "traces"] {
+            let asked = ask_as_nobody(dir, &[verb]);
+            assert_eq!(asked.code, Some(1), "{asked:?}");
+            let begin =
+                format!("no session found: {} cannot be read: permission denied; {whose}", named.display());
+            assert!(
+                asked.err.starts_with(&begin) && asked.err.contains("POLLSCOPE_GROUP"),
+                "{begin}: {asked:?}"
+            );
+        }
+    };
+    mode(&closed, 0o700);
+    denied(&closed, &closed, "it belongs to uid 0: ");
+    let inner = closed.join("inner");
+    denied(&inner, &inner, &format!("{} belongs to uid 0: ", closed.display()));
+    mode(&closed, 0o755);
+    denied(&closed, &session, "it belongs to uid 0: ");
 }
 
 /// A service's name, a directory's, and one that is refused: nothing of them is an order to the terminal.
@@ -196,6 +252,10 @@ fn wrong_arguments_are_refused_with_what_would_be_right() {
     for (arguments, says) in [
         (&["tasks", "--sort", "speed"][..], "state, busy, scheduled"),
         (&["traces", "--min", "soon"], "`500ms` is one"),
+        (&["traces", "--min", "5"], "`5ms` and `5s` are lengths of time"),
+        (&["traces", "--slowest", "0"], "'--slowest <N>'"),
+        (&["traces", "xyz"], "a trace id is hexadecimal"),
+        (&["traces", "0123456789abcdef0123456789abcdef0"], "32 digits, and this has 33"),
         (&["run"], "<CMD>"),
         (&["frobnicate"], "frobnicate"),
     ] {

@@ -36,6 +36,7 @@ fn a_settings_file_that_is_named_must_be_there() {
 fn flags_that_make_no_sense_are_refused() {
     for (flags, says) in [
         (&["--endpoint", "nonsense"][..], "nonsense"),
+        (&["--endpoint", "http://localhost:99999"], "`99999` is no port"),
         (&["--protocol", "carrier-pigeon"], "grpc"),
         (&["--headers", "novalue"], "entry 1 of the OTLP headers"),
         (&["--grace", "-1"], "-1"),

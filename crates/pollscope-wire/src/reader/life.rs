@@ -21,7 +21,8 @@ pub enum Life {
 /// Looks at a session's lock and process.
 pub fn life(dir: &File, pid: u32, process_start: u64) -> io::Result<Life> {
     let lock = sys::open_in(dir, "lock", false)?;
-    if sys::record_lock_holder(&lock)?.is_some() {
+    // One that was killed holds it until the last of its threads has ended.
+    if sys::record_lock_holder(&lock)?.is_some_and(|holder| holder != pid || !sys::process_over(pid)) {
         return Ok(Life::Live);
     }
     match sys::process_start(pid) {
@@ -64,4 +65,31 @@ pub fn remove(path: &Path) -> bool {
         return false;
     };
     sys::open_dir(parent).and_then(|parent| sys::remove_in(&parent, name, true)).is_ok()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_process_that_was_killed_and_not_reaped_is_dead_at_once() {
+        let path = std::env::temp_dir().join(format!("pollscope-life-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::write(path.join("lock"), "").unwrap();
+        let dir = sys::open_dir(&path).unwrap();
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let (pid, start) = (child.id(), sys::process_start(child.id()));
+        assert_eq!(life(&dir, pid, start).unwrap(), Life::Silent);
+        child.kill().unwrap();
+        for _ in 0..1000 {
+            if std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") Z ") {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert_eq!(life(&dir, pid, start).unwrap(), Life::Dead);
+        child.wait().unwrap();
+        std::fs::remove_dir_all(path).unwrap();
+    }
 }
