@@ -14,7 +14,7 @@ TRACINGS = {"request", "parse", "fetch", "connect", "count", "query", "row", "ne
 ROUNDS = 20
 # Of requests under our layers: two servers' and a client's.
 REQUESTS = "GET"
-TIMES = collections.defaultdict(lambda: ROUNDS, {REQUESTS: 3 * ROUNDS})
+TIMES = collections.defaultdict(lambda: ROUNDS, {REQUESTS: 4 * ROUNDS})
 
 
 class OneJaeger(unittest.TestCase):
@@ -78,7 +78,7 @@ class OneJaeger(unittest.TestCase):
         self.assertEqual(above("query"), {None})
         self.assertEqual((above("called"), above("back")), ({REQUESTS}, {REQUESTS}))
         kinds = collections.Counter(tags(span)["span.kind"] for span in spans[REQUESTS])
-        self.assertEqual(kinds, {"server": 2 * ROUNDS, "client": ROUNDS})
+        self.assertEqual(kinds, {"server": 3 * ROUNDS, "client": ROUNDS})
         self.assertEqual(sum(parent_of(span) == AFAR for span in spans[REQUESTS]), ROUNDS)
 
     def test_export(self):
