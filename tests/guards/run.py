@@ -19,8 +19,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 OPS = ROOT / "target/release/ops"
 BASELINE = HERE / "baseline.json"
-# One compiler lays the same code out a little differently from one machine to another.
-TOLERANCE = 0.04
+# Addresses differ from one build to another, and some maps are keyed by them: a span's count moves by a few per cent.
+TOLERANCE = 0.08
 
 # Operation, variables, times, and the allocations that one has at most. tokio allocates one for a spawned task, we one.
 OPERATIONS = {
@@ -99,7 +99,7 @@ def main():
             wrong.append(f"{name}: not in {BASELINE.name}; --write writes it")
         elif spent > before * (1 + TOLERANCE) + 2:
             wrong.append(f"{name}: {spent:.1f} instructions, {before:.1f} before")
-        elif spent < before * (1 - 2 * TOLERANCE) - 2:
+        elif spent < before * (1 - TOLERANCE) - 2:
             print(f"  fewer than the {before:.1f} before: --write keeps that")
     if "--write" in sys.argv[1:]:
         BASELINE.write_text(json.dumps(counted, indent=2) + "\n")
