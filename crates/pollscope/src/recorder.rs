@@ -152,7 +152,7 @@ impl std::hash::Hasher for Mix {
 struct Local {
     kind: Cell<Option<Kind>>,
     tried: Cell<bool>,
-    /// Whose it is; made once. Only [`HERE`] is used through.
+    /// The recorder that this thread owns, once it has one; it is reached by [`HERE`].
     recorder: Cell<*mut Recorder>,
 }
 

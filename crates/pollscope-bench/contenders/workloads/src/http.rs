@@ -29,8 +29,8 @@ pub fn serve<K: Kit>(kit: &'static K, runtime: &Runtime) {
                 let answer = kit.in_span(async { Response::new(Full::new(Bytes::from_static(b"hello"))) });
                 Ok::<_, Infallible>(kit.spawn(answer).await)
             });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service);
+            let connection =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             drop(kit.spawn(async move { drop(connection.await) }));
         }
     };

@@ -73,6 +73,10 @@ pub fn run<K: Kit>(kit: K) {
     }
     builder.enable_all();
     let runtime = kit.runtime(builder);
+    // Whoever follows from outside finds the process first.
+    if let Some(wait) = std::env::var("BENCH_WAIT_MS").ok().and_then(|text| text.parse().ok()) {
+        std::thread::sleep(std::time::Duration::from_millis(wait));
+    }
     let begin = |work: Joined<u64>| {
         // In a task of the runtime, since main is none: what is measured is what tasks cost.
         let spawned = runtime.block_on(async { kit.spawn(work) });
